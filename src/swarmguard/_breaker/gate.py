@@ -1,0 +1,297 @@
+"""The shell around one breaker's machine: it owns the lock, the clock, the judge and the listeners.
+
+Every way into a breaker (decorator, `with`, `call`, `acquire`, …) goes through the gate, and takes one of two lanes:
+
+- *The fast lane.* While the circuit is closed and nothing unusual is on, `fast` is the current period. A way in reads
+  it once before the call and remembers it; after a success it looks at `heeds_success` and, as a rule, is done: no
+  lock, no clock, nothing allocated. A success that changes nothing need not be recorded to have been counted.
+- *The permit lane.* `admit` takes the monitor and answers with a `Permit`, which must be settled, or refuses.
+
+`fast` is cleared before a change can be seen and set after it is whole, and `state` looks at it first, so whoever has
+seen the circuit open is never let through by it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Final
+
+from swarmguard._breaker.config import CircuitBreakerConfig
+from swarmguard._breaker.judge import Judge, Verdict
+from swarmguard._breaker.machine import BreakerMachine, Change, HalfOpen, Open, Place, Refusal, Settled, Terms, Ticket
+from swarmguard._breaker.permit import Permit
+from swarmguard._breaker.states import BreakerMode, BreakerStatus, CallRecord, CircuitState, Outcome
+from swarmguard._breaker.trip import Tally
+from swarmguard._ground.contained import contained
+from swarmguard._ground.fields import check_callable, check_clock, check_number, check_seconds, check_text
+from swarmguard._ground.moments import reached, until
+from swarmguard._ground.monitor import Monitor
+from swarmguard._ground.outbox import Outbox
+from swarmguard.clock import Clock
+from swarmguard.errors import CircuitOpenError
+from swarmguard.events import JSON, Sink
+
+Observer = Callable[[CallRecord], object]
+"""Any callable that takes a `CallRecord`; what it returns is not looked at."""
+
+_TOPICS: Final = {
+    CircuitState.OPEN: "circuit.opened",
+    CircuitState.HALF_OPEN: "circuit.half_opened",
+    CircuitState.CLOSED: "circuit.closed",
+}
+_NOTHING_TO_ASK: Final = Terms()
+
+
+def check_wiring(clock: Clock, sink: Sink | None, observer: Observer | None, topic_prefix: str) -> None:
+    """Raise unless a gate can be made with these."""
+    check_clock(clock)
+    check_callable("sink", sink)
+    check_callable("observer", observer)
+    check_text("topic_prefix", topic_prefix)
+
+
+class Gate:
+    """One breaker, without its faces.
+
+    Args:
+        name: The breaker's name.
+        config: How it behaves.
+        clock: Where it reads the time.
+        sink: Who is told of every change; None for nobody.
+        observer: Who is told of every call; None for nobody.
+        topic_prefix: What stands before the events' topics.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_clock",
+        "_dropped",
+        "_machine",
+        "_monitor",
+        "_observer",
+        "_outbox",
+        "_slow_at",
+        "_terms",
+        "config",
+        "fast",
+        "judge",
+        "name",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        config: CircuitBreakerConfig,
+        clock: Clock,
+        sink: Sink | None,
+        observer: Observer | None,
+        topic_prefix: str,
+    ) -> None:
+        self.name = name
+        self.config = config
+        self.judge = Judge(config)
+        self._clock = clock
+        self._observer = observer
+        self._dropped: list[float] = []
+        self._outbox = None if sink is None else Outbox(name, sink, clock, topic_prefix)
+        self._monitor = Monitor(self._outbox)
+        self._machine = BreakerMachine(config)
+        self._terms = _NOTHING_TO_ASK if config.jitter == 0 and config.retry_after is None else None
+        self._slow_at = config.trip_policy.slow_call_duration
+        self.fast: Tally | None = None
+        self._choose_lane()
+
+    # What is read
+
+    @property
+    def state(self) -> CircuitState:
+        """Where the circuit stands."""
+        return CircuitState.CLOSED if self.fast is not None else self._machine.period.state
+
+    @property
+    def mode(self) -> BreakerMode:
+        """The operator's mode."""
+        return self._machine.mode
+
+    def retry_after(self) -> float | None:
+        """The seconds until a call may be admitted; None when only an operator will admit one."""
+        return self._monitor.look(self._machine.retry_after, self._clock.monotonic())
+
+    def status(self) -> BreakerStatus:
+        """Everything at one instant."""
+        return self._monitor.look(self._machine.status, self.name, self._clock.monotonic())
+
+    # Admitting
+
+    def admit(self) -> Permit:
+        """Return a permit, or raise a fresh `CircuitOpenError`."""
+        now = self._clock.monotonic()
+        period = self._machine.period
+        answer: Ticket | Refusal | None
+        if isinstance(period, Open) and self.mode is BreakerMode.NORMAL and not reached(now, period.deadline):
+            answer = Refusal(CircuitState.OPEN, until(now, period.deadline), "open")  # nothing to change: no lock
+        else:
+            answer = self._monitor.run(self._admit, now) or self._admit_from_inside()
+        if not isinstance(answer, Refusal):
+            return Permit(self, answer, now)
+        self._observe("refused", now)
+        raise CircuitOpenError(self.name, *answer)
+
+    # Settling on the fast lane
+
+    def succeeded(self, period: Tally) -> None:
+        """Record a success of the fast lane; callers leave it out while `period.heeds_success` is False."""
+        self._settle(period, Verdict.SUCCESS, None, None)
+
+    def raised(self, period: Tally, exc: BaseException) -> None:
+        """Judge and record an exception of the fast lane."""
+        verdict = self.judge.exception(exc)
+        if verdict is not Verdict.NEUTRAL:
+            self._settle(period, verdict, exc, None)
+
+    # Settling a permit
+
+    def settle(self, ticket: Ticket, started: float, verdict: Verdict, evidence: object) -> None:
+        """Record what became of a permit's call; `evidence` is its exception or its result."""
+        outcome: Outcome = verdict.value
+        if verdict is Verdict.NEUTRAL:
+            self._release(ticket)
+        elif self._settle(ticket, verdict, evidence, started) is Settled.STALE:
+            outcome = "stale"
+        self._observe(outcome, started)
+
+    def drop(self, ticket: Ticket, started: float) -> None:
+        """Release a permit that the garbage collector found unsettled.
+
+        That may happen on any thread, inside any lock, so nothing is waited for and nobody is called: the place is
+        free for whoever looks next, and the observer hears of it with the next call.
+        """
+        self._release(ticket)
+        if self._observer is not None:
+            self._dropped.append(started)
+
+    # What an operator does
+
+    def reset(self) -> None:
+        """Close the circuit and start afresh."""
+        self._monitor.run(self._apply, self._machine.reset, self._clock.monotonic())
+
+    def trip(self, seconds: float | None) -> None:
+        """Open the circuit for `seconds`; None for as long as an opening now takes."""
+        terms = self._ask_terms(None) if seconds is None else _NOTHING_TO_ASK
+        self._monitor.run(self._apply, self._machine.trip, self._clock.monotonic(), seconds, terms)
+
+    def set_mode(self, mode: BreakerMode) -> None:
+        """Put the operator's mode in force."""
+        self._monitor.run(self._set_mode, mode, self._clock.monotonic())
+
+    # Under the monitor
+
+    def _admit(self, now: float) -> Ticket | Refusal:
+        answer, change = self._machine.admit(now)
+        if change is not None:
+            self._changed(change)
+        return answer
+
+    def _record(self, ticket: Ticket, now: float, failed: bool, slow: bool, terms: Terms | None) -> Settled:
+        settled, change = self._machine.settle(ticket, now, failed=failed, slow=slow, terms=terms)
+        if change is not None:
+            self._changed(change)
+        return settled
+
+    def _apply(self, action: Callable[..., Change | None], *args: object) -> None:
+        change = action(*args)
+        if change is not None:
+            self._changed(change)
+        else:
+            self._choose_lane()
+
+    def _set_mode(self, mode: BreakerMode, now: float) -> None:
+        previous, self._machine.mode = self._machine.mode, mode
+        self._choose_lane()
+        if mode is not previous and self._outbox is not None:
+            payload = {"name": self.name, "mode": mode.value, "previous_mode": previous.value}
+            self._outbox.put("circuit.mode_changed", payload, now)
+
+    def _changed(self, change: Change) -> None:
+        self._choose_lane()
+        if self._outbox is None:
+            return
+        payload: dict[str, JSON] = {
+            "name": self.name,
+            "state": change.state.value,
+            "previous_state": change.previous.value,
+            "reason": change.trigger.value,
+        }
+        period = self._machine.period
+        if isinstance(period, Open):
+            payload |= {"open_seconds": period.seconds, "openings": self._machine.openings}
+        self._outbox.put(_TOPICS[change.state], payload, change.moment)
+
+    def _choose_lane(self) -> None:
+        """Open the fast lane when the circuit is closed and a call needs nothing but its period."""
+        period = self._machine.period
+        needs_permit = (
+            self._observer is not None
+            or self._slow_at is not None
+            or self.config.record_result is not None
+            or self.mode is not BreakerMode.NORMAL
+        )
+        self.fast = None if needs_permit or isinstance(period, Open | HalfOpen) else period
+
+    # Outside the monitor
+
+    def _settle(self, ticket: Ticket, verdict: Verdict, evidence: object, started: float | None) -> Settled | None:
+        now = self._clock.monotonic()
+        failed = verdict is Verdict.FAILURE
+        slow = self._slow_at is not None and started is not None and reached(now, started + self._slow_at)
+        settled = self._monitor.run(self._record, ticket, now, failed, slow, self._terms)
+        if settled is Settled.NEEDS_TERMS:
+            settled = self._monitor.run(self._record, ticket, now, failed, slow, self._ask_terms(evidence))
+        return settled
+
+    def _release(self, ticket: Ticket) -> None:
+        if isinstance(ticket, Place):
+            self._monitor.defer(self._machine.release, ticket)
+
+    def _admit_from_inside(self) -> Ticket | Refusal:
+        """Answer a finalizer or a signal handler that came while its own thread is inside the monitor.
+
+        The machine may be half-way through a change, so nothing is changed: what is closed admits, the rest refuses.
+        """
+        period = self._machine.period
+        if self.fast is not None:
+            return self.fast
+        return Refusal(period.state, self._machine.retry_after(self._clock.monotonic()), "open")
+
+    def _ask_terms(self, evidence: object) -> Terms:
+        """Ask the user's callables what an opening takes; one that raises is logged and left out."""
+        config = self.config
+        draw, wish = 0.0, None
+        if config.jitter:
+            draw = random.random()
+            if config.random is not None:
+                draw = contained("random", draw, _draw, config.random)
+        if config.retry_after is not None and evidence is not None:
+            wish = contained("retry_after", None, _wish, config.retry_after, evidence)
+        return Terms(draw, wish)
+
+    def _observe(self, outcome: Outcome, started: float) -> None:
+        if self._observer is None:
+            return
+        now = self._clock.monotonic()
+        while self._dropped:
+            dropped = CallRecord(self.name, "neutral", now - self._dropped.pop(0))
+            contained("the observer", None, self._observer, dropped)
+        seconds = 0.0 if outcome == "refused" else now - started
+        contained("the observer", None, self._observer, CallRecord(self.name, outcome, seconds))
+
+
+def _draw(source: Callable[[], float]) -> float:
+    return check_number("random", source(), "a callable to a number from 0 to 1", low=0, high=1)
+
+
+def _wish(source: Callable[[object], float | None], evidence: object) -> float | None:
+    answer = source(evidence)
+    return None if answer is None else check_seconds("retry_after", answer)

@@ -1,0 +1,125 @@
+"""`CircuitBreakerRegistry`: breakers by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from swarmguard._breaker.breaker import CircuitBreaker
+from swarmguard._breaker.config import CircuitBreakerConfig
+from swarmguard._breaker.gate import Observer, check_wiring
+from swarmguard._breaker.states import BreakerStatus, CircuitState
+from swarmguard._ground.fields import check_instance, check_text
+from swarmguard.clock import Clock, SystemClock
+from swarmguard.events import Sink
+
+
+class CircuitBreakerRegistry:
+    """The breakers of a program, one for each name, safe to use from any thread.
+
+    Args:
+        default_config: How breakers behave that are asked for without a configuration of their own.
+        clock: Given to every breaker.
+        sink: Given to every breaker.
+        observer: Given to every breaker.
+        topic_prefix: Given to every breaker.
+
+    Raises:
+        TypeError: An argument is of the wrong type.
+        ValueError: The prefix is empty.
+    """
+
+    __slots__ = ("__weakref__", "_breakers", "_clock", "_default_config", "_observer", "_sink", "_topic_prefix")
+
+    def __init__(
+        self,
+        default_config: CircuitBreakerConfig = CircuitBreakerConfig(),
+        *,
+        clock: Clock = SystemClock(),
+        sink: Sink | None = None,
+        observer: Observer | None = None,
+        topic_prefix: str = "arb.swarm",
+    ) -> None:
+        check_wiring(clock, sink, observer, topic_prefix)
+        self._default_config = check_instance("default_config", default_config, CircuitBreakerConfig)
+        self._clock = clock
+        self._sink = sink
+        self._observer = observer
+        self._topic_prefix = topic_prefix
+        self._breakers: dict[str, CircuitBreaker] = {}
+
+    def get_or_create(self, name: str, config: CircuitBreakerConfig | None = None) -> CircuitBreaker:
+        """Return the one breaker of that name, making it when there is none.
+
+        Args:
+            name: Any non-empty text.
+            config: How the breaker behaves. None: as the registry's default says, or as the existing one does.
+
+        Raises:
+            TypeError: An argument is of the wrong type.
+            ValueError: The name is empty, or the existing breaker has another configuration, which it keeps.
+        """
+        breaker = self._breakers.get(check_text("name", name))
+        if breaker is None:
+            # Only one of several makers gets its breaker in, and everybody gets that one: setdefault is atomic.
+            breaker = self._breakers.setdefault(name, self._make(name, config))
+        if config is not None and config != breaker.config:
+            check_instance("config", config, CircuitBreakerConfig)
+            raise ValueError(f"the breaker {name!r} exists with another config, {breaker.config!r}, got {config!r}")
+        return breaker
+
+    def get(self, name: str) -> CircuitBreaker | None:
+        """Return the breaker of that name, or None."""
+        return self._breakers.get(name)
+
+    def reset(self, name: str) -> bool:
+        """Reset the breaker of that name.
+
+        Returns:
+            Whether there is one.
+        """
+        breaker = self._breakers.get(name)
+        if breaker is None:
+            return False
+        breaker.reset()
+        return True
+
+    def reset_all(self) -> None:
+        """Reset every breaker."""
+        for breaker in self:
+            breaker.reset()
+
+    def remove(self, name: str) -> bool:
+        """Forget the breaker of that name; whoever holds it may go on using it.
+
+        Returns:
+            Whether there was one.
+        """
+        return self._breakers.pop(name, None) is not None
+
+    def get_all_states(self) -> dict[str, CircuitState]:
+        """Return every breaker's state by name, the oldest breaker first: a copy."""
+        return {breaker.name: breaker.state for breaker in self}
+
+    def statuses(self) -> list[BreakerStatus]:
+        """Return every breaker's status, the oldest breaker first."""
+        return [breaker.status() for breaker in self]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._breakers
+
+    def __len__(self) -> int:
+        return len(self._breakers)
+
+    def __iter__(self) -> Iterator[CircuitBreaker]:
+        """Iterate over the breakers of this moment, the oldest first, whatever is added or removed meanwhile."""
+        return iter(self._breakers.copy().values())
+
+    def _make(self, name: str, config: CircuitBreakerConfig | None) -> CircuitBreaker:
+        return CircuitBreaker(
+            name,
+            self._default_config if config is None else config,
+            clock=self._clock,
+            sink=self._sink,
+            observer=self._observer,
+            topic_prefix=self._topic_prefix,
+        )

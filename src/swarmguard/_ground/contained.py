@@ -1,0 +1,21 @@
+"""Running the users' callbacks so that their errors reach the log and nothing else."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+D = TypeVar("D")
+
+logger = logging.getLogger("swarmguard")
+
+
+def contained(what: str, fallback: D, callback: Callable[..., T], *args: object) -> T | D:
+    """Call back and return the answer; an exception is logged under `what`, and the answer is `fallback`."""
+    try:
+        return callback(*args)
+    except Exception:
+        logger.exception("%s raised; carrying on as if it were not there", what)
+        return fallback

@@ -1,0 +1,20 @@
+"""Comparing moments of a monotonic clock, which are floats of seconds.
+
+`opened_at + 30.0` and the clock's own reading thirty seconds later may differ in their last bit, so a plain `>=` would
+miss the very edge that users test. Two moments less than half a nanosecond apart, or closer than the clock's float can
+tell, are the same moment.
+"""
+
+from __future__ import annotations
+
+import math
+
+
+def reached(now: float, deadline: float) -> bool:
+    """Tell whether `now` is at or past `deadline`."""
+    return deadline - now <= max(5e-10, 2 * math.ulp(now))
+
+
+def until(now: float, deadline: float) -> float:
+    """Return the seconds from `now` to `deadline`, 0.0 once it is reached."""
+    return 0.0 if reached(now, deadline) else deadline - now

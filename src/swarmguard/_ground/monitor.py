@@ -1,0 +1,137 @@
+"""The lock of a shell: what may run under it, and what happens when it cannot be had.
+
+A pure machine is guarded by one `Monitor`. Only the machine's own code runs under it, never a caller's function, a
+predicate, a clock, a sink or an `await`, so it is held for microseconds and two of them are never held at once.
+
+Three things can still reach a machine at a bad moment, and a plain lock survives none of them:
+
+- *A finalizer or a signal handler* runs between two bytecodes of the thread that holds the lock and uses the same
+  object. A plain lock would wait for itself, and a re-entrant one would let it into a half-made change. Here `run`
+  puts its action off: the holder does it before it lets go.
+- *A dropped permit* is ended by the garbage collector, on any thread. It must not wait for a lock at all, so it only
+  defers: whoever takes the monitor next does the work first. Nobody can see the difference, since every look at the
+  machine takes the monitor.
+- *A fork* copies locks that other threads hold, and nobody is left to release them. Every monitor is taken before a
+  fork, so that the child's machines are whole, and the child's locks are made new.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from typing import TypeVar, cast
+from weakref import WeakValueDictionary
+
+from swarmguard._ground.contained import contained
+from swarmguard._ground.outbox import Outbox
+
+T = TypeVar("T")
+
+Action = tuple[Callable[..., object], tuple[object, ...]]
+
+
+class Monitor:
+    """A lock that finalizers, signal handlers and forks can live with.
+
+    Args:
+        outbox: Where the actions queue their events: delivered each time the lock has been released. None when nobody
+            listens.
+    """
+
+    __slots__ = ("__weakref__", "_busy", "_deferred", "_lock", "_outbox")
+
+    def __init__(self, outbox: Outbox | None = None) -> None:
+        self._outbox = outbox
+        self._lock = threading.RLock()
+        self._busy = False
+        self._deferred: list[Action] = []
+        with _registering:
+            _monitors[id(self)] = self
+
+    def run(self, action: Callable[..., T], *args: object) -> T | None:
+        """Do `action(*args)` under the lock, deliver what it queued, and return what it returned.
+
+        When this thread is inside already, the action is done later, before the lock is released, and None is
+        returned.
+        """
+        inside = False
+        try:
+            with self._lock:
+                if self._busy:
+                    self._deferred.append((action, args))
+                    return None
+                inside = self._busy = True
+                try:
+                    self._catch_up()
+                    return action(*args)
+                finally:
+                    try:
+                        self._catch_up()
+                    finally:
+                        self._busy = False
+        finally:
+            if inside and self._outbox is not None:
+                self._outbox.deliver()
+
+    def look(self, reading: Callable[..., T], *args: object) -> T:
+        """Return `reading(*args)`, taken under the lock; it must change nothing, so it is never put off."""
+        with self._lock:
+            if self._busy:
+                return reading(*args)
+        return cast(T, self.run(reading, *args))  # nothing can have entered this thread since: it is not put off
+
+    def defer(self, action: Callable[..., object], *args: object) -> None:
+        """Have `action(*args)` done under the lock by whoever holds it now or takes it next. Never waits."""
+        self._deferred.append((action, args))
+
+    def hold_for_fork(self) -> None:
+        """Take the lock, so that nothing is half-done when the process is copied."""
+        self._lock.acquire()
+
+    def release_after_fork(self) -> None:
+        """Let the parent go on."""
+        self._lock.release()
+
+    def renew_after_fork(self) -> None:
+        """Let the child go on, with a lock that no thread of the parent waits for."""
+        self._lock = threading.RLock()
+        if self._outbox is not None:
+            self._outbox.renew_after_fork()
+
+    def _catch_up(self) -> None:
+        while self._deferred:
+            action, args = self._deferred.pop(0)
+            contained("a deferred action", None, action, *args)
+
+
+_registering = threading.RLock()
+_monitors: WeakValueDictionary[int, Monitor] = WeakValueDictionary()
+_held: list[Monitor] = []
+
+
+def _before_fork() -> None:
+    _registering.acquire()
+    # A list of references is made in one step; iterating would fail if another thread dropped a monitor meanwhile.
+    _held.extend(monitor for known in _monitors.valuerefs() if (monitor := known()) is not None)
+    for monitor in _held:
+        monitor.hold_for_fork()
+
+
+def _after_fork_in_parent() -> None:
+    for monitor in _held:
+        monitor.release_after_fork()
+    _held.clear()
+    _registering.release()
+
+
+def _after_fork_in_child() -> None:
+    global _registering
+    for monitor in _held:
+        monitor.renew_after_fork()
+    _held.clear()
+    _registering = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch - only Windows has no fork
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
