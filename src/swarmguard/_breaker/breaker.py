@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, NoReturn, ParamSpec, Protocol, TypeVar, overload
+from functools import partial
+from typing import Any, NoReturn, ParamSpec, Protocol, TypeVar, cast, overload
 
 from swarmguard._breaker import calls
 from swarmguard._breaker.block import BlockGuard
 from swarmguard._breaker.config import CircuitBreakerConfig
 from swarmguard._breaker.decorate import decorate
-from swarmguard._breaker.gate import Gate, Observer, check_wiring
+from swarmguard._breaker.gate import Gate, Observer
 from swarmguard._breaker.permit import Permit
 from swarmguard._breaker.states import BreakerMode, BreakerStatus, CircuitState
-from swarmguard._ground.fields import Seconds, check_instance, check_seconds, check_text, wrong_type
+from swarmguard._ground.fields import Seconds, check_callable, check_instance, check_seconds, check_text, wrong_type
+from swarmguard._ground.wiring import check_wiring
 from swarmguard.clock import Clock, SystemClock
 from swarmguard.events import Sink
 
@@ -67,7 +69,8 @@ class CircuitBreaker(BlockGuard):
     ) -> None:
         check_text("name", name)
         check_instance("config", config, CircuitBreakerConfig)
-        check_wiring(clock, sink, observer, topic_prefix)
+        check_wiring(clock, sink, topic_prefix)
+        check_callable("observer", observer)
         super().__init__(Gate(name, config, clock, sink, observer, topic_prefix))
 
     @property
@@ -141,7 +144,7 @@ class CircuitBreaker(BlockGuard):
         """
         if not callable(fallback):
             wrong_type("fallback", "a callable", fallback)
-        return lambda fn: decorate(self._gate, fn, fallback)
+        return cast(Decorator, partial(decorate, self._gate, fallback=fallback))
 
     def call(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `fn(*args, **kwargs)`, sync code, as one call, and return what it returns.

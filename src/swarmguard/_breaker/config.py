@@ -25,9 +25,11 @@ ExceptionFilter = type[BaseException] | tuple[type[BaseException], ...] | Callab
 LEAST_PROBE_TIMEOUT = 30.0
 """What `probe_timeout=None` is at least: a healthy service may be slower than a short `timeout_duration`."""
 
+
 def _check_filter(name: str, value: ExceptionFilter) -> None:
     allowed = "an exception type, a tuple of exception types, or a predicate"
-    for member in value if isinstance(value, tuple) else (value,):
+    members: tuple[object, ...] = value if isinstance(value, tuple) else (value,)
+    for member in members:
         if isinstance(member, type):
             if not issubclass(member, BaseException):
                 wrong_type(name, allowed, value)
@@ -101,7 +103,9 @@ class CircuitBreakerConfig:
             _check_filter(name, getattr(self, name))
         for name in ("record_result", "random", "retry_after"):
             check_callable(name, getattr(self, name))
-        check_number("backoff_multiplier", self.backoff_multiplier, "a finite number more than 0", low=0, above_low=True)
+        check_number(
+            "backoff_multiplier", self.backoff_multiplier, "a finite number more than 0", low=0, above_low=True
+        )
         check_number("jitter", self.jitter, "a number from 0 to 1", low=0, high=1)
 
     @property

@@ -27,8 +27,9 @@ ALLOWED = (
 
 def decorate(gate: Gate, fn: Any, fallback: Fallback | None = None) -> Any:
     """Return the callable, guarded; its kind, its metadata and its signature stay as they were."""
-    if isinstance(fn, classmethod | staticmethod):
-        return type(fn)(decorate(gate, fn.__func__, fallback))
+    for method in (classmethod, staticmethod):
+        if isinstance(fn, method):
+            return method(decorate(gate, fn.__func__, fallback))
     if not callable(fn) or isinstance(fn, type):
         wrong_type("the decorated object", ALLOWED, fn)
     kind = kind_of(fn)
@@ -134,7 +135,7 @@ def _guard_async_generator(gate: Gate, fn: Callable[..., Any], fallback: Fallbac
                 except GeneratorExit:
                     await inner.aclose()
                     raise
-                except BaseException as exc:
+                except BaseException as exc:  # noqa: BLE001 - it is thrown on, into the generator that it was meant for
                     step = inner.athrow(exc)
                 else:
                     step = inner.asend(sent)

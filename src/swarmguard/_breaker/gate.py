@@ -18,18 +18,18 @@ from collections.abc import Callable
 from typing import Final
 
 from swarmguard._breaker.config import CircuitBreakerConfig
-from swarmguard._breaker.judge import Judge, Verdict
+from swarmguard._breaker.judge import Verdict, judge_exception
 from swarmguard._breaker.machine import BreakerMachine, Change, HalfOpen, Open, Place, Refusal, Settled, Terms, Ticket
 from swarmguard._breaker.permit import Permit
 from swarmguard._breaker.states import BreakerMode, BreakerStatus, CallRecord, CircuitState, Outcome
 from swarmguard._breaker.trip import Tally
 from swarmguard._ground.contained import contained
-from swarmguard._ground.fields import check_callable, check_clock, check_number, check_seconds, check_text
+from swarmguard._ground.fields import check_number, check_seconds
 from swarmguard._ground.moments import reached, until
 from swarmguard._ground.monitor import Monitor
 from swarmguard._ground.outbox import Outbox
 from swarmguard.clock import Clock
-from swarmguard.errors import CircuitOpenError
+from swarmguard.errors import CircuitOpenError, RefusalReason
 from swarmguard.events import JSON, Sink
 
 Observer = Callable[[CallRecord], object]
@@ -41,14 +41,6 @@ _TOPICS: Final = {
     CircuitState.CLOSED: "circuit.closed",
 }
 _NOTHING_TO_ASK: Final = Terms()
-
-
-def check_wiring(clock: Clock, sink: Sink | None, observer: Observer | None, topic_prefix: str) -> None:
-    """Raise unless a gate can be made with these."""
-    check_clock(clock)
-    check_callable("sink", sink)
-    check_callable("observer", observer)
-    check_text("topic_prefix", topic_prefix)
 
 
 class Gate:
@@ -75,7 +67,6 @@ class Gate:
         "_terms",
         "config",
         "fast",
-        "judge",
         "name",
     )
 
@@ -90,7 +81,6 @@ class Gate:
     ) -> None:
         self.name = name
         self.config = config
-        self.judge = Judge(config)
         self._clock = clock
         self._observer = observer
         self._dropped: list[float] = []
@@ -127,16 +117,16 @@ class Gate:
     def admit(self) -> Permit:
         """Return a permit, or raise a fresh `CircuitOpenError`."""
         now = self._clock.monotonic()
-        period = self._machine.period
-        answer: Ticket | Refusal | None
-        if isinstance(period, Open) and self.mode is BreakerMode.NORMAL and not reached(now, period.deadline):
-            answer = Refusal(CircuitState.OPEN, until(now, period.deadline), "open")  # nothing to change: no lock
-        else:
-            answer = self._monitor.run(self._admit, now) or self._admit_from_inside()
-        if not isinstance(answer, Refusal):
-            return Permit(self, answer, now)
-        self._observe("refused", now)
-        raise CircuitOpenError(self.name, *answer)
+        machine = self._machine
+        period = machine.period
+        if isinstance(period, Open) and machine.mode is BreakerMode.NORMAL:
+            wait = until(now, period.deadline)
+            if wait:  # nothing will change, so no lock is needed to say no
+                raise self._refused(now, CircuitState.OPEN, wait, "open")
+        answer = self._monitor.run(self._admit, now) or self._admit_from_inside()
+        if isinstance(answer, Refusal):
+            raise self._refused(now, *answer)
+        return Permit(self, answer, now)
 
     # Settling on the fast lane
 
@@ -146,7 +136,7 @@ class Gate:
 
     def raised(self, period: Tally, exc: BaseException) -> None:
         """Judge and record an exception of the fast lane."""
-        verdict = self.judge.exception(exc)
+        verdict = judge_exception(self.config, exc)
         if verdict is not Verdict.NEUTRAL:
             self._settle(period, verdict, exc, None)
 
@@ -250,6 +240,13 @@ class Gate:
         if settled is Settled.NEEDS_TERMS:
             settled = self._monitor.run(self._record, ticket, now, failed, slow, self._ask_terms(evidence))
         return settled
+
+    def _refused(
+        self, now: float, state: CircuitState, retry_after: float | None, reason: RefusalReason
+    ) -> CircuitOpenError:
+        if self._observer is not None:
+            self._observe("refused", now)
+        return CircuitOpenError(self.name, state, retry_after, reason)
 
     def _release(self, ticket: Ticket) -> None:
         if isinstance(ticket, Place):

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 
 class MisuseError(TypeError):
-    """The wrong way in was taken for this callable; it says nothing of the service, so breakers count it neither way."""
+    """The wrong way in was taken for this callable. It says nothing of the service, so it counts neither way."""
 
 
 class Kind(Enum):
@@ -28,7 +28,7 @@ def kind_of(fn: Callable[..., object]) -> Kind:
     target: Any = fn
     while isinstance(target, functools.partial):
         target = target.func
-    for candidate in (target, getattr(type(target), "__call__", None)):
+    for candidate in (target, type(target).__call__):
         if inspect.iscoroutinefunction(candidate):
             return Kind.COROUTINE
         if inspect.isgeneratorfunction(candidate):
@@ -80,7 +80,7 @@ def check_awaitable(fn: Callable[..., object], result: object) -> None:
     if _is_unstarted_generator(fn, result):
         raise _generator_function(fn)
     raise MisuseError(
-        f"{name_of(fn)} returned {type(result).__name__}, which cannot be awaited: use 'breaker.call(...)' for sync code"
+        f"{name_of(fn)} returned {type(result).__name__}, which nobody can await: use 'breaker.call(...)' for sync code"
     )
 
 
@@ -91,7 +91,7 @@ def name_of(fn: Callable[..., object]) -> str:
 
 def _is_unstarted_generator(fn: Callable[..., object], value: object) -> bool:
     """Tell whether the value is what a call of a generator function gives: an iterator that has run nothing yet."""
-    return type(value) in _GENERATORS and kind_of(fn) in (Kind.GENERATOR, Kind.ASYNC_GENERATOR)
+    return type(value) in _GENERATORS and kind_of(fn) in {Kind.GENERATOR, Kind.ASYNC_GENERATOR}
 
 
 def _generator_function(fn: Callable[..., object]) -> MisuseError:

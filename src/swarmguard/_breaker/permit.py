@@ -6,9 +6,10 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from swarmguard._breaker.judge import Verdict
+from swarmguard._breaker.judge import Verdict, judge_exception, judge_result
 
 if TYPE_CHECKING:
+    from swarmguard._breaker.config import CircuitBreakerConfig
     from swarmguard._breaker.gate import Gate
     from swarmguard._breaker.machine import Ticket
 
@@ -92,17 +93,17 @@ class Permit:
 
 def returned(permit: Permit, result: object) -> None:
     """Settle by what the call returned, as the configuration's `record_result` judges it."""
-    _settle_judged(permit, permit._gate.judge.result, result)
+    _settle_judged(permit, judge_result, result)
 
 
 def raised(permit: Permit, exc: BaseException) -> None:
     """Settle by what the call raised, as the configuration's exception filters judge it."""
-    _settle_judged(permit, permit._gate.judge.exception, exc)
+    _settle_judged(permit, judge_exception, exc)
 
 
-def _settle_judged(permit: Permit, judge: Callable[[T], Verdict], evidence: T) -> None:
+def _settle_judged(permit: Permit, judge: Callable[[CircuitBreakerConfig, T], Verdict], evidence: T) -> None:
     """Judge and settle; the place is given back even if the user's predicate is interrupted."""
     try:
-        permit._settle(judge(evidence), evidence)
+        permit._settle(judge(permit._gate.config, evidence), evidence)
     finally:
         permit.release()

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 from swarmguard._breaker.breaker import CircuitBreaker
 from swarmguard._breaker.config import CircuitBreakerConfig
-from swarmguard._breaker.gate import Observer, check_wiring
+from swarmguard._breaker.gate import Observer
 from swarmguard._breaker.states import BreakerStatus, CircuitState
-from swarmguard._ground.fields import check_instance, check_text
+from swarmguard._ground.fields import check_callable, check_instance, check_text
+from swarmguard._ground.wiring import check_wiring
 from swarmguard.clock import Clock, SystemClock
 from swarmguard.events import Sink
 
@@ -39,7 +40,8 @@ class CircuitBreakerRegistry:
         observer: Observer | None = None,
         topic_prefix: str = "arb.swarm",
     ) -> None:
-        check_wiring(clock, sink, observer, topic_prefix)
+        check_wiring(clock, sink, topic_prefix)
+        check_callable("observer", observer)
         self._default_config = check_instance("default_config", default_config, CircuitBreakerConfig)
         self._clock = clock
         self._sink = sink

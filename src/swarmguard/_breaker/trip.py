@@ -186,8 +186,7 @@ class FailureRate:
         """Tell whether a window of so many calls opens the circuit."""
         if calls < self.enough_calls:
             return False
-        slow_trips = self.slow_call_duration is not None and slow / calls >= self.slow_call_rate
-        return slow_trips or failed / calls >= self.threshold
+        return failed / calls >= self.threshold or slow / calls >= self.slow_call_rate
 
 
 class CountTally(Tally):

@@ -7,8 +7,6 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from swarmguard.clock import Clock
-
 if TYPE_CHECKING:
     import attrs
 
@@ -82,12 +80,6 @@ def check_instance(name: str, value: object, cls: type[T], allowed: str | None =
     if not isinstance(value, cls):
         wrong_type(name, allowed or f"a {cls.__name__}", value)
     return value
-
-
-def check_clock(value: object) -> None:
-    """Raise unless the value is a clock."""
-    if not isinstance(value, Clock):
-        wrong_type("clock", "a Clock, an object with monotonic(), now() and sleep()", value)
 
 
 def to_seconds(value: Seconds) -> float:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 
 
-def reached(now: float, deadline: float) -> bool:
-    """Tell whether `now` is at or past `deadline`."""
-    return deadline - now <= max(5e-10, 2 * math.ulp(now))
-
-
 def until(now: float, deadline: float) -> float:
     """Return the seconds from `now` to `deadline`, 0.0 once it is reached."""
-    return 0.0 if reached(now, deadline) else deadline - now
+    left = deadline - now
+    return left if left > 1.0 or left > max(5e-10, 2 * math.ulp(now)) else 0.0
+
+
+def reached(now: float, deadline: float) -> bool:
+    """Tell whether `now` is at or past `deadline`."""
+    return not until(now, deadline)
