@@ -106,13 +106,28 @@ def _guard_generator(gate: Gate, fn: Callable[..., Any], fallback: Fallback | No
         if not _entered(passage, fallback):
             assert fallback is not None
             return (yield from fallback(*args, **kwargs))
+        inner = fn(*args, **kwargs)
+        resume, value = inner.send, None
         try:
-            result = yield from fn(*args, **kwargs)
+            while True:  # what `yield from` does, except that close() may answer
+                item = resume(value)
+                try:
+                    value = yield item
+                except GeneratorExit as exc:
+                    answer = inner.close()
+                    passage.leave(exc)
+                    return answer
+                except BaseException as exc:  # noqa: BLE001 - thrown on, into the generator that it was meant for
+                    resume, value = inner.throw, exc
+                else:
+                    resume = inner.send
+        except StopIteration as stop:
+            passage.leave(None)
+            return stop.value
         except BaseException as exc:
+            value = None  # or the exception and this frame would keep each other alive
             passage.leave(exc)
             raise
-        passage.leave(None)
-        return result
 
     return guarded
 
@@ -135,7 +150,7 @@ def _guard_async_generator(gate: Gate, fn: Callable[..., Any], fallback: Fallbac
                 except GeneratorExit:
                     await inner.aclose()
                     raise
-                except BaseException as exc:  # noqa: BLE001 - it is thrown on, into the generator that it was meant for
+                except BaseException as exc:  # noqa: BLE001 - thrown on, likewise
                     step = inner.athrow(exc)
                 else:
                     step = inner.asend(sent)

@@ -19,7 +19,18 @@ from typing import Final
 
 from swarmguard._breaker.config import CircuitBreakerConfig
 from swarmguard._breaker.judge import Verdict, judge_exception
-from swarmguard._breaker.machine import BreakerMachine, Change, HalfOpen, Open, Place, Refusal, Settled, Terms, Ticket
+from swarmguard._breaker.machine import (
+    UNRECORDED,
+    BreakerMachine,
+    Change,
+    HalfOpen,
+    Open,
+    Place,
+    Refusal,
+    Settled,
+    Terms,
+    Ticket,
+)
 from swarmguard._breaker.permit import Permit
 from swarmguard._breaker.states import BreakerMode, BreakerStatus, CallRecord, CircuitState, Outcome
 from swarmguard._breaker.trip import Tally
@@ -123,7 +134,7 @@ class Gate:
             wait = until(now, period.deadline)
             if wait:  # nothing will change, so no lock is needed to say no
                 raise self._refused(now, CircuitState.OPEN, wait, "open")
-        answer = self._monitor.run(self._admit, now) or self._admit_from_inside()
+        answer = self._monitor.run(self._admit, now, put_off=False) or self._admit_from_inside(now)
         if isinstance(answer, Refusal):
             raise self._refused(now, *answer)
         return Permit(self, answer, now)
@@ -236,8 +247,10 @@ class Gate:
         now = self._clock.monotonic()
         failed = verdict is Verdict.FAILURE
         slow = self._slow_at is not None and started is not None and reached(now, started + self._slow_at)
-        settled = self._monitor.run(self._record, ticket, now, failed, slow, self._terms)
-        if settled is Settled.NEEDS_TERMS:
+        settled = self._monitor.run(self._record, ticket, now, failed, slow, self._terms, put_off=False)
+        if settled is None:  # this thread is inside the monitor: the users' callables must not be asked there
+            self._monitor.defer(self._record, ticket, now, failed, slow, Terms(random.random()))
+        elif settled is Settled.NEEDS_TERMS:
             settled = self._monitor.run(self._record, ticket, now, failed, slow, self._ask_terms(evidence))
         return settled
 
@@ -252,15 +265,20 @@ class Gate:
         if isinstance(ticket, Place):
             self._monitor.defer(self._machine.release, ticket)
 
-    def _admit_from_inside(self) -> Ticket | Refusal:
+    def _admit_from_inside(self, now: float) -> Ticket | Refusal:
         """Answer a finalizer or a signal handler that came while its own thread is inside the monitor.
 
-        The machine may be half-way through a change, so nothing is changed: what is closed admits, the rest refuses.
+        The machine may be half-way through a change, so nothing is changed: no test call is admitted.
         """
         period = self._machine.period
-        if self.fast is not None:
-            return self.fast
-        return Refusal(period.state, self._machine.retry_after(self._clock.monotonic()), "open")
+        if self.mode is BreakerMode.ISOLATED:
+            return Refusal(period.state, None, "isolated")
+        if self.mode is not BreakerMode.NORMAL:
+            return UNRECORDED
+        if isinstance(period, Tally):
+            return period
+        reason: RefusalReason = "open" if isinstance(period, Open) else "half_open"
+        return Refusal(period.state, self._machine.retry_after(now), reason)
 
     def _ask_terms(self, evidence: object) -> Terms:
         """Ask the user's callables what an opening takes; one that raises is logged and left out."""

@@ -49,25 +49,28 @@ class Monitor:
         with _registering:
             _monitors[id(self)] = self
 
-    def run(self, action: Callable[..., T], *args: object) -> T | None:
+    def run(self, action: Callable[..., T], *args: object, put_off: bool = True) -> T | None:
         """Do `action(*args)` under the lock, deliver what it queued, and return what it returned.
 
         When this thread is inside already, the action is done later, before the lock is released, and None is
-        returned.
+        returned; with `put_off=False` it is not done at all.
         """
         inside = False
         try:
             with self._lock:
                 if self._busy:
-                    self._deferred.append((action, args))
+                    if put_off:
+                        self._deferred.append((action, args))
                     return None
                 inside = self._busy = True
                 try:
-                    self._catch_up()
+                    if self._deferred:
+                        self._catch_up()
                     return action(*args)
                 finally:
                     try:
-                        self._catch_up()
+                        if self._deferred:
+                            self._catch_up()
                     finally:
                         self._busy = False
         finally:
