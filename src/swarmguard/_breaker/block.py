@@ -8,15 +8,18 @@ the statement kept is the entry's own, wherever and in whatever order it is call
 
 On the fast lane all blocks of one period may share one exit, since they all mean the same; off it, each has its own.
 
-Others (an `ExitStack`, which loads `__exit__` from the class, or somebody who calls the two by hand) cannot be matched
-like that. Their entries wait in a list, and their exits take the latest from it.
+Others (an `ExitStack`, which loads both from the class, or somebody who calls the two by hand) cannot be matched like
+that. Their entries wait in a list, and their exits take the latest from it.
 """
 
 from __future__ import annotations
 
 from _thread import get_ident
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
+from weakref import ref
 
 from swarmguard._breaker.gate import Gate
 from swarmguard._breaker.passage import Passage
@@ -34,7 +37,7 @@ class OwnExit(Passage):
         guard: Whose block it is.
     """
 
-    __slots__ = ("guard",)
+    __slots__ = ("__weakref__", "guard")
 
     def __init__(self, guard: BlockGuard) -> None:
         super().__init__(guard._gate)
@@ -88,33 +91,54 @@ class SharedExit:
             self.guard._gate.succeeded(self.period)
 
 
-_loaded: dict[int, OwnExit | SharedExit] = {}
-"""By thread, the exit that was loaded and whose entry comes next. (A `threading.local` takes twice as long.)"""
+_loaded: dict[int, SharedExit | ref[OwnExit]] = {}
+"""By thread, the exit that was loaded last; its entry comes next, if somebody did not merely look at the method. (A
+`threading.local` takes twice as long.)"""
 
 
 def _forget(exit_: OwnExit | SharedExit) -> bool:
     """Clear this thread's slot if the exit is there still: then no entry has taken it."""
-    if _loaded.get(get_ident()) is not exit_:
+    loaded = _loaded.get(get_ident())
+    if loaded is not exit_ and not (isinstance(loaded, ref) and loaded() is exit_):
         return False
     del _loaded[get_ident()]
     return True
 
 
-class _Exit(property):
-    """`__exit__` as a property that can also be called as the class's method, which an `ExitStack` does."""
+class _LoadedFromTheClass(type):
+    """Gives those who take the two methods from the class, as an `ExitStack` does, the ones for calls by hand."""
 
-    def __call__(self, guard: BlockGuard, exc_type: ExcType, exc: Exc, traceback: Traceback) -> None:
+    @property
+    def __enter__(cls) -> Callable[[BlockGuard], BlockGuard]:
+        return cls._enter_by_hand
+
+    @property
+    def __exit__(cls) -> Callable[[BlockGuard, ExcType, Exc, Traceback], None]:
+        return cls._exit_by_hand
+
+    @property
+    def __aenter__(cls) -> Callable[[BlockGuard], Awaitable[BlockGuard]]:
+        return cls._aenter_by_hand
+
+    @property
+    def __aexit__(cls) -> Callable[[BlockGuard, ExcType, Exc, Traceback], Awaitable[None]]:
+        return cls._aexit_by_hand
+
+    def _enter_by_hand(cls, guard: BlockGuard) -> BlockGuard:
+        guard._enter_unmatched()
+        return guard
+
+    def _exit_by_hand(cls, guard: BlockGuard, exc_type: ExcType, exc: Exc, traceback: Traceback) -> None:
+        guard._leave_unmatched(exc)
+
+    async def _aenter_by_hand(cls, guard: BlockGuard) -> BlockGuard:
+        return cls._enter_by_hand(guard)
+
+    async def _aexit_by_hand(cls, guard: BlockGuard, exc_type: ExcType, exc: Exc, traceback: Traceback) -> None:
         guard._leave_unmatched(exc)
 
 
-class _AsyncExit(property):
-    """The same for `__aexit__` and an `AsyncExitStack`."""
-
-    async def __call__(self, guard: BlockGuard, exc_type: ExcType, exc: Exc, traceback: Traceback) -> None:
-        guard._leave_unmatched(exc)
-
-
-class BlockGuard:
+class BlockGuard(metaclass=_LoadedFromTheClass):
     """What makes a breaker a context manager, sync and async.
 
     Args:
@@ -138,38 +162,43 @@ class BlockGuard:
     async def __aenter__(self) -> Self:
         return self.__enter__()
 
+    def _enter_unmatched(self) -> None:
+        passage = Passage(self._gate)
+        passage.enter()
+        self._unmatched.append(passage)
+
     def _leave_unmatched(self, exc: Exc) -> bool:
         """Settle the latest entry that no exit is known for; return False when there is none."""
-        try:
-            passage = self._unmatched.pop()
-        except IndexError:
-            return False
-        return passage.leave(exc)
+        late = self._shared.late if self._shared is not None else None
+        for entries in (self._unmatched, late):
+            with suppress(IndexError):
+                if entries is not None:
+                    return entries.pop().leave(exc)
+        return False
 
-    def _enter_otherwise(self, loaded: OwnExit | SharedExit | None) -> None:
+    def _enter_otherwise(self, loaded: SharedExit | ref[OwnExit] | None) -> None:
         """Enter on whichever lane, so that the exit that was loaded finds the entry."""
-        if loaded is None or loaded.guard is not self:
-            passage, exits = Passage(self._gate), self._unmatched
-        elif isinstance(loaded, SharedExit):
-            passage, exits = Passage(self._gate), loaded.late
+        exit_ = loaded() if isinstance(loaded, ref) else loaded
+        if exit_ is None or exit_.guard is not self:
+            self._enter_unmatched()
+        elif isinstance(exit_, OwnExit):
+            exit_.enter()
         else:
-            loaded.enter()
-            return
-        passage.enter()
-        exits.append(passage)
+            passage = Passage(self._gate)
+            passage.enter()
+            exit_.late.append(passage)
 
     def _load_exit(self) -> OwnExit | SharedExit:
         """Return the exit for the block that is about to be entered, and leave it where its entry looks."""
         period, shared = self._gate.fast, self._shared
-        exit_: OwnExit | SharedExit
         if period is None:
-            exit_ = OwnExit(self)
-        elif shared is not None and shared.period is period:
-            exit_ = shared
-        else:
-            exit_ = self._shared = SharedExit(self, period)
-        _loaded[get_ident()] = exit_
-        return exit_
+            own = OwnExit(self)
+            _loaded[get_ident()] = ref(own)
+            return own
+        if shared is None or shared.period is not period:
+            shared = self._shared = SharedExit(self, period)
+        _loaded[get_ident()] = shared
+        return shared
 
     if TYPE_CHECKING:
 
@@ -178,14 +207,14 @@ class BlockGuard:
 
     else:
 
-        @_Exit
-        def __exit__(self):  # noqa: ANN204, PLE0302 - see the module's docstring
+        @property
+        def __exit__(self):
             shared = self._shared
             if shared is not None and shared.period is self._gate.fast:  # as in _load_exit, without the call
                 _loaded[get_ident()] = shared
                 return shared.exit
             return self._load_exit().exit
 
-        @_AsyncExit
-        def __aexit__(self):  # noqa: ANN204, PLE0302
+        @property
+        def __aexit__(self):
             return self._load_exit().exit_async

@@ -51,7 +51,7 @@ def is_awaitable(value: object) -> bool:
     """Tell whether `await` takes the value, from its type alone: a lazy proxy must not be woken by the question."""
     cls = type(value)
     if cls is GeneratorType:
-        return bool(cast(GeneratorType[Any, Any, Any], value).gi_code.co_flags & inspect.CO_ITERABLE_COROUTINE)
+        return bool(cast("GeneratorType[Any, Any, Any]", value).gi_code.co_flags & inspect.CO_ITERABLE_COROUTINE)
     return any("__await__" in vars(base) for base in cls.__mro__)
 
 

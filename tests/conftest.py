@@ -1,0 +1,34 @@
+"""What all tests share: both event loops, a clock that stands still until it is moved, and a recorder of events."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import settings
+
+from swarmguard.testing import EventRecorder, FakeClock
+
+# HYPOTHESIS_PROFILE picks one: `local` looks at something new in every run, `ci` looks deeper and always at the same,
+# so that a red run is red again when it is repeated. Neither has a deadline: how fast a machine is proves nothing.
+settings.register_profile("local", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True, max_examples=300, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "local"))
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """Run the test on asyncio, then on trio."""
+    return request.param
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """Give a clock whose time only the test moves."""
+    return FakeClock()
+
+
+@pytest.fixture
+def events() -> EventRecorder:
+    """Give a sink that keeps every event."""
+    return EventRecorder()

@@ -1,0 +1,544 @@
+"""The event bus and its subscriptions."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from functools import partial
+
+import anyio
+import anyio.to_thread
+import pytest
+from anyio.lowlevel import checkpoint
+
+from swarmguard import bus as bus_module
+from swarmguard._ground.waking import Waker
+from swarmguard.bus import EventBus
+from swarmguard.events import Event
+from swarmguard.testing import FakeClock
+
+AT = datetime(2024, 1, 1, tzinfo=UTC)
+BACKENDS = ["asyncio", "trio"]
+
+
+def event(sequence=1, topic="arb.swarm.agent.failed", **payload):
+    """Return an event."""
+    return Event(topic=topic, source="overseer", at=AT, sequence=sequence, payload=payload)
+
+
+def numbers(events):
+    """Return the events' sequence numbers."""
+    return [event.sequence for event in events]
+
+
+async def settle():
+    """Let the other tasks run until all of them wait."""
+    await FakeClock().run_for(0)
+
+
+async def collect(subscription, into):
+    """Read until the subscription ends."""
+    async for news in subscription:
+        into.append(news.sequence)
+
+
+# Topics
+
+
+@pytest.mark.parametrize(
+    ("topics", "taken"),
+    [
+        ("*", {"arb", "arb.swarm.paused", "arb.swarm.agent.failed", "arb.swarm.agent.pool.failed", "arb.swarmed"}),
+        ("arb.*", {"arb.swarm.paused", "arb.swarm.agent.failed", "arb.swarm.agent.pool.failed", "arb.swarmed"}),
+        ("arb.swarm.*", {"arb.swarm.paused", "arb.swarm.agent.failed", "arb.swarm.agent.pool.failed"}),
+        ("arb.swarm.agent.*", {"arb.swarm.agent.failed", "arb.swarm.agent.pool.failed"}),
+        ("arb.swarm.agent.failed", {"arb.swarm.agent.failed"}),
+        ("arb.swarm.agent", set()),
+    ],
+)
+def test_topics(topics, taken):
+    """A trailing `*` takes every topic below it, whatever the depth; anything else is one topic, to the letter. [C5]"""
+    bus = EventBus()
+    everything = ["arb", "arb.swarm.paused", "arb.swarm.agent.failed", "arb.swarm.agent.pool.failed", "arb.swarmed"]
+    with bus.subscribe(topics) as subscription:
+        for topic in everything:
+            bus(event(topic=topic))
+        assert {news.topic for news in subscription.drain()} == taken
+
+
+def test_every_topic_is_the_default():
+    """A subscription that names no topics takes them all. [C5]"""
+    bus = EventBus()
+    with bus.subscribe() as subscription:
+        bus(event(1, "a"))
+        bus(event(2, "b.c"))
+        assert numbers(subscription.drain()) == [1, 2]
+
+
+@pytest.mark.parametrize("topics", ["*.failed", "arb.*.failed", "arb.swarm*", "arb.**", "**", "arb.*.*", ""])
+def test_topics_that_are_not_allowed(topics):
+    """A `*` anywhere but in the last segment, which it must fill, is a `ValueError` that says so. [C5]"""
+    with pytest.raises(ValueError, match=r"topics must be (a topic, or '\*' for every topic, alone or as|a non-empty)"):
+        EventBus().subscribe(topics)
+
+
+@pytest.mark.parametrize("topics", [None, 1, b"arb.*", ["arb.*"]])
+def test_topics_are_text(topics):
+    """Topics that are no `str` are a `TypeError` that names them. [C5]"""
+    with pytest.raises(TypeError, match="topics must be a non-empty str, got"):
+        EventBus().subscribe(topics)
+
+
+@pytest.mark.parametrize(("buffer", "error"), [(0, ValueError), (-1, ValueError), (1.0, TypeError), (True, TypeError)])
+def test_the_buffer_is_a_whole_number(buffer, error):
+    """A buffer that holds no event, or is no whole number, is refused with its name. [C5]"""
+    with pytest.raises(error, match="buffer must be a whole number, 1 or more, got"):
+        EventBus().subscribe("*", buffer=buffer)
+
+
+# Publishing
+
+
+@pytest.mark.parametrize("publish", [EventBus.__call__, EventBus.publish])
+def test_every_subscriber_gets_every_event(publish):
+    """Called as a sink or by name, the bus gives an event to all who have subscribed to its topic. [C5]"""
+    bus = EventBus()
+    with bus.subscribe("arb.*") as one, bus.subscribe("*") as two, bus.subscribe("other.*") as three:
+        publish(bus, event(1))
+        publish(bus, event(2))
+        assert [numbers(subscription.drain()) for subscription in (one, two, three)] == [[1, 2], [1, 2], []]
+
+
+def test_nobody_need_listen():
+    """Publishing on a bus without subscribers does nothing. [C5]"""
+    EventBus().publish(event())
+
+
+def test_only_events_are_published():
+    """What is no event is a mistake of the caller's, and said to be one. [C5]"""
+    with pytest.raises(TypeError, match="event must be an Event, got"):
+        EventBus().publish("arb.swarm.paused")
+
+
+def test_a_slow_subscriber_loses_its_oldest_events():
+    """Past its buffer a subscriber keeps the newest events and counts the others; its neighbour loses none. [C5]"""
+    bus = EventBus()
+    with bus.subscribe(buffer=3) as slow, bus.subscribe() as patient:
+        for sequence in range(1, 11):
+            bus(event(sequence))
+        assert slow.dropped == 7
+        assert numbers(slow.drain()) == [8, 9, 10]
+        assert (patient.dropped, len(patient.drain())) == (0, 10)
+        bus(event(11))
+        assert (slow.dropped, numbers(slow.drain())) == (7, [11])
+
+
+def test_the_default_buffer():
+    """A subscriber that says nothing else may be 256 events behind. [C5]"""
+    bus = EventBus()
+    with bus.subscribe() as subscription:
+        for sequence in range(257):
+            bus(event(sequence))
+        assert (subscription.dropped, len(subscription.drain())) == (1, 256)
+
+
+def test_room_that_readers_make_is_no_loss():
+    """A buffer that is emptied while a publisher makes room in it has lost nothing. [C5]"""
+
+    class Emptied(bus_module.deque):
+        def __len__(self):
+            return 99
+
+    bus = EventBus()
+    subscription = bus.subscribe(buffer=1)
+    subscription._mailbox._events = Emptied()
+    bus(event(1))
+    assert subscription.dropped == 0
+    assert numbers(subscription.drain()) == [1]
+
+
+def test_draining_ends_while_others_publish():
+    """However fast others publish, `drain` takes no more than the buffer holds, and leaves the rest. [C5]"""
+    bus = EventBus()
+
+    class Refilled(bus_module.deque):
+        def popleft(self):
+            taken = super().popleft()
+            if taken.sequence < 50:
+                bus(event(taken.sequence + 1))
+            return taken
+
+    subscription = bus.subscribe(buffer=2)
+    subscription._mailbox._events = Refilled()
+    bus(event(0))
+    assert numbers(subscription.drain()) == [0, 1]
+    assert numbers(subscription.drain()) == [2, 3]
+
+
+def test_threads_lose_and_double_nothing():
+    """From many threads at once every event arrives once, each publisher's in its order, and every loss counts. [C5]"""
+    bus = EventBus()
+    with bus.subscribe(buffer=10_000) as roomy, bus.subscribe(buffer=7) as tight:
+
+        def publish(publisher):
+            for sequence in range(300):
+                bus(event(sequence, publisher=publisher))
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(publish, range(8)))
+        seen = [(news.payload["publisher"], news.sequence) for news in roomy.drain()]
+        by_publisher = sorted(seen, key=lambda pair: pair[0])  # stable: each publisher's stay as they came
+        assert by_publisher == [(publisher, sequence) for publisher in range(8) for sequence in range(300)]
+        assert tight.dropped == 2400 - 7
+        assert len(tight.drain()) == 7
+
+
+def test_reading_and_publishing_in_threads_adds_up():
+    """While threads publish and others drain, every event is either read once or counted as dropped. [C5]"""
+    bus = EventBus()
+    over = threading.Event()
+    start = threading.Barrier(8)
+
+    def publish(publisher):
+        start.wait(10)
+        for sequence in range(500):
+            bus(event(sequence, publisher=publisher))
+
+    def read(subscription):
+        start.wait(10)
+        taken = []
+        while not over.is_set():
+            taken += subscription.drain()
+        return taken + subscription.drain()
+
+    with bus.subscribe(buffer=5) as subscription, ThreadPoolExecutor(8) as pool:
+        readers = [pool.submit(read, subscription) for _ in range(4)]
+        publishers = [pool.submit(publish, publisher) for publisher in range(4)]
+        for publisher in publishers:
+            publisher.result(30)
+        over.set()
+        read_by_all = [(news.payload["publisher"], news.sequence) for reader in readers for news in reader.result(30)]
+    assert len(read_by_all) == len(set(read_by_all)) == 2000 - subscription.dropped
+
+
+def test_a_finalizer_may_publish_while_its_thread_is_publishing():
+    """An object that publishes when it dies, as a full buffer drops it, neither deadlocks nor gets lost. [C5]"""
+    bus = EventBus()
+
+    class LastWords:
+        def __del__(self):
+            bus(event(99))
+
+    with bus.subscribe("arb.*", buffer=1) as subscription, bus.subscribe() as witness:
+        bus(event(1, held=LastWords()))
+        witness.drain()
+        bus(event(2))
+        assert numbers(subscription.drain()) == [99]
+        assert numbers(witness.drain()) == [2, 99]
+
+
+def test_a_finalizer_may_subscribe_and_leave():
+    """Joining and leaving from within a publish take effect when it is over. [C5]"""
+    bus = EventBus()
+    late = []
+
+    class Turncoat:
+        def __del__(self):
+            subscription.close()
+            late.append(bus.subscribe())
+
+    subscription = bus.subscribe(buffer=1)
+    bus(event(1, held=Turncoat()))
+    bus(event(2))
+    bus(event(3))
+    assert numbers(subscription.drain()) == [2]
+    assert numbers(late[0].drain()) == [3]
+
+
+# Reading
+
+
+@pytest.mark.anyio
+async def test_iterating():
+    """An `async for` gives the events in order, those that came before it and those that come while it waits. [C5]"""
+    bus, seen = EventBus(), []
+    with bus.subscribe("arb.*") as subscription:
+        bus(event(1))
+        bus(event(2))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(collect, subscription, seen)
+            await settle()
+            assert seen == [1, 2]
+            bus(event(3))
+            await settle()
+            assert seen == [1, 2, 3]
+            subscription.close()
+
+
+@pytest.mark.anyio
+async def test_leaving_ends_the_iteration():
+    """After the `with` block a task that still iterates gets what is buffered, and then the end. [C5]"""
+    bus, seen = EventBus(), []
+    async with anyio.create_task_group() as tasks:
+        with bus.subscribe() as subscription:
+            bus(event(1))
+            bus(event(2))
+        bus(event(3))
+        tasks.start_soon(collect, subscription, seen)
+    assert seen == [1, 2]
+    with pytest.raises(StopAsyncIteration):
+        await anext(subscription)
+
+
+@pytest.mark.anyio
+async def test_closing_wakes_those_who_wait():
+    """Every task that waits for an event learns that none will come. [C5]"""
+    subscription = EventBus().subscribe()
+    async with anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(collect, subscription, [])
+        await settle()
+        subscription.close()
+        subscription.close()
+
+
+def test_what_is_buffered_outlives_the_block():
+    """`drain` still gives what came before the end, and nothing that came after it. [C5]"""
+    bus = EventBus()
+    with bus.subscribe() as subscription:
+        bus(event(1))
+    bus(event(2))
+    assert numbers(subscription.drain()) == [1]
+    assert subscription.drain() == []
+
+
+@pytest.mark.anyio
+async def test_an_event_for_one_task_each():
+    """Of several tasks that read one subscription each event reaches one, and none is left waiting. [C5]"""
+    bus, seen = EventBus(), []
+    with bus.subscribe() as subscription:
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3):
+                tasks.start_soon(collect, subscription, seen)
+            await settle()
+            for sequence in range(5):
+                bus(event(sequence))
+            await settle()
+            assert sorted(seen) == [0, 1, 2, 3, 4]
+            subscription.close()
+
+
+@pytest.mark.anyio
+async def test_a_cancelled_reader_loses_no_event():
+    """An event that comes as its reader is cancelled is there for the next one. [C5]"""
+    bus = EventBus()
+    with bus.subscribe() as subscription:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(collect, subscription, [])
+            await settle()
+            bus(event(1))
+            tasks.cancel_scope.cancel()
+        assert numbers(subscription.drain()) == [1]
+        bus(event(2))
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await anext(subscription)
+        assert scope.cancelled_caught
+        assert (await anext(subscription)).sequence == 2
+
+
+@pytest.mark.anyio
+async def test_a_cancelled_reader_does_not_keep_the_others_waiting():
+    """Where one of two waiting tasks is cancelled as the event comes, the other gets it. [C5]"""
+    bus, seen = EventBus(), []
+    with bus.subscribe() as subscription:
+        async with anyio.create_task_group() as tasks:
+            async with anyio.create_task_group() as doomed:
+                doomed.start_soon(collect, subscription, [])
+                await settle()
+                tasks.start_soon(collect, subscription, seen)
+                await settle()
+                bus(event(1))
+                doomed.cancel_scope.cancel()
+            await settle()
+            assert seen == [1]
+            subscription.close()
+
+
+@pytest.mark.anyio
+async def test_reading_what_is_buffered_lets_others_run():
+    """A long backlog is no reason to starve the event loop. [C5]"""
+    bus, seen, steps = EventBus(), [], []
+    with bus.subscribe() as subscription:
+        for sequence in range(50):
+            bus(event(sequence))
+
+    async def other():
+        for _ in range(10):
+            steps.append(len(seen))
+            await checkpoint()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(other)
+        tasks.start_soon(collect, subscription, seen)
+    assert any(0 < read < 50 for read in steps)
+    assert seen == list(range(50))
+
+
+@pytest.mark.anyio
+async def test_an_event_between_looking_and_waiting_is_not_lost(monkeypatch):
+    """An event that is published just as a reader has found nothing and is about to wait is read. [C5]"""
+    bus = EventBus()
+
+    class LateWaker(Waker):
+        def __init__(self):
+            bus(event(7))
+            super().__init__()
+
+    with bus.subscribe() as subscription:
+        monkeypatch.setattr(bus_module, "Waker", LateWaker)
+        assert (await anext(subscription)).sequence == 7
+
+
+@pytest.mark.anyio
+async def test_an_event_just_before_the_end_is_not_lost():
+    """An event that is published, and the subscription closed, just after a reader found nothing, is read. [C5]"""
+    bus = EventBus()
+    subscription = bus.subscribe()
+
+    class Late(bus_module.deque):
+        def popleft(self):
+            try:
+                return super().popleft()
+            finally:
+                if bus._mailboxes:
+                    bus(event(7))
+                    subscription.close()
+
+    subscription._mailbox._events = Late()
+    assert [news.sequence async for news in subscription] == [7]
+
+
+@pytest.mark.anyio
+async def test_an_end_between_looking_and_waiting_is_not_missed(monkeypatch):
+    """A subscription that is closed just as a reader is about to wait ends the reader's iteration. [C5]"""
+    subscription = EventBus().subscribe()
+
+    class LateWaker(Waker):
+        def __init__(self):
+            subscription.close()
+            super().__init__()
+
+    monkeypatch.setattr(bus_module, "Waker", LateWaker)
+    with pytest.raises(StopAsyncIteration):
+        await anext(subscription)
+
+
+@pytest.mark.anyio
+async def test_threads_wake_a_reader():
+    """A thread without an event loop wakes a task that waits in one. [C5]"""
+    bus = EventBus()
+    with bus.subscribe() as subscription:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(partial(anyio.to_thread.run_sync, bus.publish, event(5)))
+            assert (await anext(subscription)).sequence == 5
+
+
+def test_each_subscriber_wakes_in_its_own_loop():
+    """Tasks in an asyncio and a trio loop, and code in no loop at all, get the same events from one thread. [C5]"""
+    bus = EventBus()
+    waiting = threading.Barrier(3)
+    seen = {backend: [] for backend in BACKENDS}
+
+    async def read(subscription, into):
+        while len(into) < 100:
+            into.append((await anext(subscription)).sequence)
+
+    async def reader(backend):
+        with bus.subscribe() as subscription:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(read, subscription, seen[backend])
+                await settle()
+                await anyio.to_thread.run_sync(waiting.wait, 10)
+
+    with bus.subscribe() as plain, ThreadPoolExecutor(2) as pool:
+        readers = [pool.submit(anyio.run, reader, backend, backend=backend) for backend in BACKENDS]
+        waiting.wait(10)
+        for sequence in range(100):
+            bus(event(sequence))
+        for running in readers:
+            running.result(10)
+        assert seen["asyncio"] == seen["trio"] == numbers(plain.drain()) == list(range(100))
+
+
+# Leaving nothing behind
+
+
+def test_one_that_left_is_forgotten_at_once():
+    """Nothing is kept of a subscription that was closed. [C5]"""
+    bus = EventBus()
+    with bus.subscribe() as subscription:
+        bus(event())
+    assert bus._mailboxes == ()
+    gone = weakref.ref(subscription._mailbox)
+    del subscription
+    assert gone() is None
+
+
+def test_one_that_was_dropped_is_forgotten():
+    """A subscription that its owner throws away without closing it takes no events any more. [C5]"""
+    bus = EventBus()
+    kept = bus.subscribe()
+    dropped = bus.subscribe()
+    gone = weakref.ref(dropped._mailbox)
+    del dropped
+    gc.collect()
+    assert gone() is None
+    bus(event(1))
+    assert numbers(kept.drain()) == [1]
+    third = bus.subscribe()
+    assert len(bus._mailboxes) == 2
+    third.close()
+    assert len(bus._mailboxes) == 1
+
+
+@pytest.mark.anyio
+async def test_waiting_leaves_nothing_behind():
+    """A reader that was cancelled is not remembered, however often it is. [C5]"""
+    with EventBus().subscribe() as subscription:
+        for _ in range(20):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(collect, subscription, [])
+                await settle()
+                tasks.cancel_scope.cancel()
+        assert len(subscription._mailbox._waiting) == 0
+
+
+def test_a_closed_loop_does_not_break_publishing():
+    """A subscriber whose event loop was closed under it only stops reading; the others get their events. [C5]"""
+    bus = EventBus()
+    subscription, other = bus.subscribe(), bus.subscribe()
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(collect(subscription, []))
+    for _ in range(3):
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+    loop.close()
+    assert len(subscription._mailbox._waiting) == 1
+    bus(event(1))
+    bus(event(2))
+    assert numbers(other.drain()) == numbers(subscription.drain()) == [1, 2]
+    task._log_destroy_pending = False  # asyncio would complain, and it would be right
+
+
+def test_repr_shows_how_far_behind_it_is():
+    """A subscription shows its topics, how much waits to be read, and how much was lost."""
+    bus = EventBus()
+    with bus.subscribe("arb.*", buffer=2) as subscription:
+        for sequence in range(3):
+            bus(event(sequence))
+        assert repr(subscription) == "<Subscription to 'arb.*': 2 buffered, 1 dropped>"

@@ -1,0 +1,825 @@
+"""The ground floor: checked values, moments, contained callbacks, the monitor, the outbox and the wake-up calls."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import os
+import select
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import anyio
+import anyio.to_thread
+import attrs
+import pytest
+import trio
+
+from swarmguard._ground import fields, monitor
+from swarmguard._ground.contained import contained
+from swarmguard._ground.moments import reached, until
+from swarmguard._ground.monitor import Monitor
+from swarmguard._ground.outbox import Outbox
+from swarmguard._ground.waking import Waker
+from swarmguard._ground.wiring import check_wiring
+from swarmguard.clock import SystemClock
+from swarmguard.testing import EventRecorder, FakeClock
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+HUGE = 10**400  # a whole number that no float can hold
+
+
+def at_fork():
+    """Tell whoever asked for it that a fork is about to be made."""
+    if before_fork:
+        before_fork.pop()()
+
+
+before_fork = []
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=at_fork)  # registered after the package's own hook, so it runs before that one
+
+
+def in_a_child(work):
+    """Return what `work` returns, as text, in a forked child; a child that hangs is ended and fails the test."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.write(writing, str(work()).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    answered = select.select([reading], [], [], 30)[0]
+    if not answered:
+        os.kill(child, 9)
+    os.waitpid(child, 0)
+    with os.fdopen(reading) as answer:
+        assert answered, "the child hangs"
+        return answer.read()
+
+
+# Fields
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"), [(0, 0.0), (3, 3.0), (0.25, 0.25), (timedelta(minutes=1), 60.0), (timedelta(0), 0.0)]
+)
+def test_seconds(value, seconds):
+    """A duration may be an int, a float or a timedelta, and becomes a float."""
+    checked = fields.check_seconds("pause", value)
+    assert (checked, type(checked)) == (seconds, float)
+
+
+@pytest.mark.parametrize("value", [-1, -0.5, math.nan, math.inf, -math.inf, HUGE, -HUGE, timedelta(seconds=-1)])
+def test_seconds_out_of_range(value):
+    """A duration that is negative or not finite is a `ValueError` with its name, what it must be and what came."""
+    with pytest.raises(ValueError, match=r"^pause must be a finite number of seconds, 0 or more, got "):
+        fields.check_seconds("pause", value)
+
+
+@pytest.mark.parametrize("value", ["1", None, True, 1j, [1]])
+def test_seconds_of_the_wrong_type(value):
+    """What is no duration is a `TypeError`, a bool included."""
+    with pytest.raises(TypeError, match=r"^pause must be a number of seconds \(int, float or timedelta\), got "):
+        fields.check_seconds("pause", value)
+
+
+def test_seconds_that_must_be_more_than_zero():
+    """Where zero has no meaning it is a `ValueError` that says so."""
+    assert fields.check_seconds("pause", 1e-9, zero=False) == 1e-9
+    with pytest.raises(ValueError, match=r"^pause must be a finite number of seconds, more than 0, got 0$"):
+        fields.check_seconds("pause", 0, zero=False)
+
+
+def test_count():
+    """A count is a whole number at or over its minimum; a bool is none."""
+    assert fields.check_count("size", 1, minimum=1) == 1
+    with pytest.raises(ValueError, match=r"^size must be a whole number, 1 or more, got 0$"):
+        fields.check_count("size", 0, minimum=1)
+    for value in (1.0, "1", None, True):
+        with pytest.raises(TypeError, match=r"^size must be a whole number, 1 or more, got "):
+            fields.check_count("size", value, minimum=1)
+
+
+def test_number():
+    """A number is checked against its range, the lower edge in or out, and becomes a float."""
+    assert fields.check_number("jitter", 1, "0 to 1", low=0, high=1) == 1.0
+    assert fields.check_number("jitter", 0, "0 to 1", low=0, high=1) == 0.0
+    assert fields.check_number("factor", 10**6, "more than 0", low=0, above_low=True) == 1e6
+    with pytest.raises(ValueError, match=r"^share must be more than 0, got 0$"):
+        fields.check_number("share", 0, "more than 0", low=0, high=1, above_low=True)
+    for value in ("1", None, True, timedelta(1)):
+        with pytest.raises(TypeError, match=r"^jitter must be 0 to 1, got "):
+            fields.check_number("jitter", value, "0 to 1", low=0, high=1)
+
+
+@pytest.mark.parametrize("value", [-1, math.nan, math.inf, -math.inf, HUGE, -HUGE])
+def test_number_out_of_range(value):
+    """A number that is not finite is out of every range, one that no float can hold included."""
+    with pytest.raises(ValueError, match=r"^factor must be 0 or more, got "):
+        fields.check_number("factor", value, "0 or more", low=0)
+
+
+def test_text():
+    """A text is a `str` that is not empty."""
+    assert fields.check_text("name", " ") == " "
+    with pytest.raises(ValueError, match=r"^name must be a non-empty str, got ''$"):
+        fields.check_text("name", "")
+    with pytest.raises(TypeError, match=r"^name must be a non-empty str, got b'x' \(bytes\)$"):
+        fields.check_text("name", b"x")
+
+
+def test_callable():
+    """A callback is a callable or None."""
+    fields.check_callable("sink", None)
+    fields.check_callable("sink", print)
+    with pytest.raises(TypeError, match=r"^sink must be a callable or None, got 1 \(int\)$"):
+        fields.check_callable("sink", 1)
+
+
+def test_instance():
+    """A value of a class is told apart from what is none."""
+    clock = SystemClock()
+    assert fields.check_instance("clock", clock, SystemClock) is clock
+    with pytest.raises(TypeError, match=r"^clock must be a SystemClock, got None \(NoneType\)$"):
+        fields.check_instance("clock", None, SystemClock)
+    with pytest.raises(TypeError, match=r"^clock must be something else, got None"):
+        fields.check_instance("clock", None, SystemClock, "something else")
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """A configuration with a field of every kind."""
+
+    pause: float = attrs.field(default=1.0, converter=fields.to_seconds, validator=fields.seconds())
+    limit: float = attrs.field(default=1.0, converter=fields.to_seconds, validator=fields.seconds(zero=False))
+    reset: float | None = attrs.field(
+        default=None, converter=fields.to_seconds_or_none, validator=fields.optional(fields.seconds())
+    )
+    size: int = attrs.field(default=1, validator=fields.count(1))
+    rate: float = attrs.field(default=0.5, validator=fields.share())
+    name: str = attrs.field(default="x", validator=fields.text())
+
+
+def test_fields_convert():
+    """Fields of a configuration take every form of a duration and hold floats; None stays None."""
+    settings = Settings(pause=timedelta(seconds=2), limit=3, reset=timedelta(hours=1))
+    assert (settings.pause, settings.limit, settings.reset) == (2.0, 3.0, 3600.0)
+    assert isinstance(settings.limit, float)
+    assert Settings().reset is None
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "error"),
+    [
+        ("pause", -1, ValueError),
+        ("pause", HUGE, ValueError),
+        ("pause", -HUGE, ValueError),
+        ("pause", "1", TypeError),
+        ("pause", True, TypeError),
+        ("limit", 0, ValueError),
+        ("reset", math.nan, ValueError),
+        ("size", 0, ValueError),
+        ("size", 1.5, TypeError),
+        ("rate", 0, ValueError),
+        ("rate", 1.01, ValueError),
+        ("name", "", ValueError),
+        ("name", None, TypeError),
+    ],
+)
+def test_fields_are_checked(field, value, error):
+    """A field that is wrong is named in the error."""
+    with pytest.raises(error, match=f"^{field} must be "):
+        Settings(**{field: value})
+
+
+def test_wiring():
+    """A shell's clock, sink and topic prefix are checked, each by its name. [C1]"""
+    check_wiring(SystemClock(), None, "arb.swarm")
+    with pytest.raises(TypeError, match=r"^clock must be a Clock, "):
+        check_wiring(None, None, "arb.swarm")
+    with pytest.raises(TypeError, match=r"^sink must be "):
+        check_wiring(FakeClock(), "sink", "arb.swarm")
+    with pytest.raises(ValueError, match=r"^topic_prefix must be "):
+        check_wiring(FakeClock(), print, "")
+
+
+# Moments
+
+
+def test_a_moment_is_reached_at_its_edge():
+    """A deadline is reached at the very moment, and not a nanosecond before."""
+    assert reached(30.0, 30.0)
+    assert reached(31.0, 30.0)
+    assert not reached(30.0 - 1e-9, 30.0)
+    assert not reached(0.0, math.inf)
+
+
+@pytest.mark.parametrize("start", [0.0, 0.1, 12345.678, 1e9 / 3])
+def test_the_edge_survives_float_arithmetic(start):
+    """Adding a duration in ten steps or in one leads to the same moment, wherever the clock stands."""
+    now = start
+    for _ in range(10):
+        now += 0.1
+    assert reached(now, start + 1.0)
+    assert until(now, start + 1.0) == 0.0
+
+
+def test_until():
+    """What is left of a time is never negative, and 0.0 exactly when the moment is reached."""
+    assert until(10.0, 12.5) == 2.5
+    assert until(12.5, 12.5) == 0.0
+    assert until(13.0, 12.5) == 0.0
+    assert until(1.0, math.inf) == math.inf
+
+
+# Contained callbacks
+
+
+def test_a_callback_that_works(caplog):
+    """The answer of a callback is passed on, and nothing is logged."""
+    assert contained("the sink", None, max, 1, 2) == 2
+    assert caplog.records == []
+
+
+def test_a_callback_that_raises(caplog):
+    """The error of a callback goes to the `swarmguard` logger, and the answer is the fallback. [C4]"""
+    assert contained("the sink", "fallback", int, "x") == "fallback"
+    (record,) = caplog.records
+    assert (record.name, record.levelno) == ("swarmguard", logging.ERROR)
+    assert record.getMessage() == "the sink raised; carrying on as if it were not there"
+    assert record.exc_info[0] is ValueError
+
+
+def test_what_is_no_error_passes_through():
+    """An interrupt in a callback is not the callback's own, and is not held back."""
+
+    def interrupt():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        contained("the sink", None, interrupt)
+
+
+# The monitor
+
+
+def test_run_answers():
+    """An action's answer and its exception are the caller's."""
+    guard = Monitor()
+    assert guard.run(max, 1, 2) == 2
+    with pytest.raises(ZeroDivisionError):
+        guard.run(divmod, 1, 0)
+    assert guard.run(max, 3, 4) == 4
+
+
+def test_look_answers():
+    """A reading's answer is the caller's."""
+    assert Monitor().look(max, 1, 2) == 2
+
+
+def test_one_thread_at_a_time():
+    """A second thread waits until the first has left."""
+    guard, inside, go, done = Monitor(), threading.Event(), threading.Event(), []
+
+    def slow():
+        inside.set()
+        go.wait(10)
+        done.append("first")
+
+    with ThreadPoolExecutor(2) as pool:
+        pool.submit(guard.run, slow)
+        inside.wait(10)
+        second = pool.submit(guard.run, done.append, "second")
+        go.set()
+        second.result(10)
+    assert done == ["first", "second"]
+
+
+def test_an_action_from_inside_is_put_off():
+    """An action that reaches the monitor on the thread that is inside is done at the end, and answers None."""
+    guard, done = Monitor(), []
+
+    def action():
+        assert guard.run(done.append, "from inside") is None
+        done.append("the whole action")
+        return "answer"
+
+    assert guard.run(action) == "answer"
+    assert done == ["the whole action", "from inside"]
+
+
+def test_an_action_that_cannot_be_put_off():
+    """An action that is of no use later is left out where it would be put off, and done where it would not."""
+    guard, done = Monitor(), []
+
+    def action():
+        return guard.run(done.append, "from inside", put_off=False)
+
+    assert guard.run(action) is None
+    assert done == []
+    assert guard.run(max, 1, 2, put_off=False) == 2
+
+
+def test_a_finalizer_inside_an_action_is_put_off():
+    """An object that dies in the middle of an action, and uses the monitor as it does, waits for the action's end."""
+    guard, done = Monitor(), []
+
+    class LastWords:
+        def __del__(self):
+            guard.run(done.append, "finalizer")
+
+    def action(held):
+        held.clear()
+        done.append("action")
+
+    guard.run(action, [LastWords()])
+    assert done == ["action", "finalizer"]
+
+
+def test_what_is_put_off_may_put_off_more():
+    """An action that was put off may itself be interrupted: all of it is done before the monitor is left."""
+    guard, done = Monitor(), []
+
+    def put_off(depth):
+        done.append(depth)
+        if depth < 3:
+            guard.run(put_off, depth + 1)
+
+    guard.run(put_off, 0)
+    assert done == [0, 1, 2, 3]
+
+
+def test_what_is_put_off_is_done_after_an_error_too():
+    """An action that fails does not take along what was put off meanwhile."""
+    guard, done = Monitor(), []
+
+    def action():
+        guard.run(done.append, "put off")
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        guard.run(action)
+    assert done == ["put off"]
+
+
+def test_an_error_of_what_is_put_off_is_logged(caplog):
+    """The error of an action that was put off has no caller to go to: it is logged, and the rest is done."""
+    guard, done = Monitor(), []
+    guard.defer(int, "x")
+    guard.defer(done.append, "second")
+    assert guard.run(max, 1, 2) == 2
+    assert done == ["second"]
+    assert [record.getMessage().split(";")[0] for record in caplog.records] == ["a deferred action raised"]
+
+
+def test_an_interrupt_leaves_the_monitor_usable():
+    """A `KeyboardInterrupt` that strikes while put-off actions are done does not shut the monitor for ever."""
+
+    def interrupt():
+        raise KeyboardInterrupt
+
+    def action():
+        guard.run(interrupt)
+
+    guard = Monitor()
+    with pytest.raises(KeyboardInterrupt):
+        guard.run(action)
+    assert guard.run(max, 1, 2) == 2
+
+
+def test_a_look_from_inside_is_not_put_off():
+    """A reading on the thread that is inside is taken at once."""
+    guard = Monitor()
+    assert guard.run(guard.look, max, 1, 2) == 2
+
+
+def test_an_action_waits_for_a_reading():
+    """An action that comes in the middle of a reading is put off too, so that no reading is torn."""
+    guard, state = Monitor(), [1, 1]
+
+    def change():
+        state[:] = [2, 2]
+
+    def reading():
+        first = state[0]
+        guard.run(change)
+        return first, state[1]
+
+    assert guard.look(reading) == (1, 1)
+    assert state == [2, 2]
+
+
+def test_defer_waits_for_nobody():
+    """While another thread is inside, `defer` returns at once, and the action is done before that thread leaves."""
+    guard, inside, go, done = Monitor(), threading.Event(), threading.Event(), []
+
+    def action():
+        inside.set()
+        go.wait(10)
+
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(guard.run, action)
+        inside.wait(10)
+        guard.defer(done.append, "deferred")
+        assert done == []
+        go.set()
+        running.result(10)
+    assert done == ["deferred"]
+
+
+@pytest.mark.parametrize("take", [Monitor.run, Monitor.look])
+def test_what_is_deferred_is_done_before_anybody_looks(take):
+    """Whoever takes the monitor next finds the deferred work done."""
+    guard, done = Monitor(), []
+    guard.defer(done.append, 1)
+    guard.defer(done.append, 2)
+    assert take(guard, done.copy) == [1, 2]
+
+
+def test_events_are_delivered_after_the_lock_is_released(clock, events):
+    """A sink may look at the machine that it hears of: from another thread even, since no lock is held. [C4]"""
+    seen = []
+    with ThreadPoolExecutor(1) as pool:
+
+        def sink(event):
+            events(event)
+            seen.append(pool.submit(guard.look, len, events.events).result(10))
+
+        outbox = Outbox("me", sink, clock, "arb.swarm")
+        guard = Monitor(outbox)
+        guard.run(outbox.put, "paused", {}, 0.0)
+    assert seen == [1]
+
+
+def test_events_of_a_failed_action_are_delivered(clock, events):
+    """What an action told before it failed is not held back. [C6]"""
+    outbox = Outbox("me", events, clock, "arb.swarm")
+    guard = Monitor(outbox)
+
+    def action():
+        outbox.put("paused", {}, 0.0)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        guard.run(action)
+    assert events.topics == ["arb.swarm.paused"]
+
+
+def test_events_of_deferred_actions_are_delivered_by_a_reader(clock, events):
+    """Events of work that was deferred go out with whoever does it, a mere reader included. [C6]"""
+    outbox = Outbox("me", events, clock, "arb.swarm")
+    guard = Monitor(outbox)
+    guard.defer(outbox.put, "paused", {}, 0.0)
+    guard.look(max, 1, 2)
+    assert events.topics == ["arb.swarm.paused"]
+
+
+# Forks
+
+
+@needs_fork
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_fork_waits_until_a_change_is_whole():
+    """A fork while another thread is in the middle of an action gives the child a whole state and a free lock. [B19]"""
+    guard, inside, go, halves = Monitor(), threading.Event(), threading.Event(), []
+
+    def action():
+        halves.append("first half")
+        inside.set()
+        go.wait(10)
+        halves.append("second half")
+
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(guard.run, action)
+        inside.wait(10)
+        before_fork.append(go.set)
+        assert in_a_child(lambda: guard.look(len, halves)) == "2"
+        running.result(10)
+    assert guard.run(halves.copy) == ["first half", "second half"]
+
+
+@needs_fork
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_fork_inside_an_action():
+    """A child that is forked in the middle of an action can finish the action and go on. [B19]"""
+    guard = Monitor()
+
+    def child():
+        return "in the child", guard.run(max, 1, 2)
+
+    assert guard.run(in_a_child, child) == "('in the child', None)"
+    assert in_a_child(lambda: guard.run(max, 1, 2)) == "2"
+
+
+@needs_fork
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_child_delivers_its_own_events(clock, events):
+    """While a thread of the parent is stuck in the sink, the child's events go out, the parent's not twice. [B19]"""
+    stuck, go = threading.Event(), threading.Event()
+
+    def sink(event):
+        events(event)
+        if event.sequence == 1:
+            stuck.set()
+            go.wait(10)
+
+    outbox = Outbox("me", sink, clock, "arb.swarm")
+    guard = Monitor(outbox)
+
+    def child():
+        guard.run(outbox.put, "resumed", {}, 0.0)
+        return [event.sequence for event in events.events]
+
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(guard.run, outbox.put, "paused", {}, 0.0)
+        stuck.wait(10)
+        guard.run(outbox.put, "agent.started", {}, 0.0)
+        assert in_a_child(child) == "[1, 3]"
+        go.set()
+        running.result(10)
+    assert [event.sequence for event in events.events] == [1, 2]
+
+
+@needs_fork
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_sink_may_fork(clock, events):
+    """A sink that forks comes back in the child as in the parent. [B19]"""
+
+    def sink(event):
+        events(event)
+        if event.sequence == 1:
+            reading, writing = os.pipe()
+            told[:] = [os.fork(), reading, writing]
+
+    told = []
+    outbox = Outbox("me", sink, clock, "arb.swarm")
+    guard = Monitor(outbox)
+    try:
+        guard.run(outbox.put, "paused", {}, 0.0)
+        guard.run(outbox.put, "resumed", {}, 0.0)
+        answer = str(events.topics).encode()
+    except BaseException as error:
+        answer = repr(error).encode()
+        if told[0]:
+            raise
+    child, reading, writing = told
+    if child == 0:
+        os.write(writing, answer)
+        os._exit(0)
+    os.close(writing)
+    os.waitpid(child, 0)
+    with os.fdopen(reading, "rb") as heard:
+        assert heard.read() == answer == b"['arb.swarm.paused', 'arb.swarm.resumed']"
+
+
+def test_a_child_gets_new_locks(clock, events):
+    """What a fork does in the child frees the monitors and the outboxes, whoever held them in the parent. [B19]"""
+    outbox = Outbox("me", events, clock, "arb.swarm")
+    guards = Monitor(outbox), Monitor()
+    outbox._delivering.acquire()
+    outbox.put("paused", {}, 0.0)
+    monitor._before_fork()
+    monitor._after_fork_in_child()
+    with ThreadPoolExecutor(1) as pool:
+        for guard in guards:
+            pool.submit(guard.run, outbox.put, "resumed", {}, 0.0).result(10)
+    assert [event.sequence for event in events.events] == [2]
+    assert monitor._held == []
+
+
+def test_a_parent_goes_on():
+    """What a fork does in the parent gives every monitor back. [B19]"""
+    guard = Monitor()
+    monitor._before_fork()
+    assert guard in monitor._held
+    monitor._after_fork_in_parent()
+    assert monitor._held == []
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(guard.run, max, 1, 2).result(10) == 2
+
+
+def test_monitors_are_not_kept_for_forks():
+    """A monitor that nobody uses any more is not held by the fork hooks."""
+    guard = Monitor()
+    identity = id(guard)
+    assert identity in monitor._monitors
+    del guard
+    assert identity not in monitor._monitors
+
+
+# The outbox
+
+
+def make(sink, clock=None):
+    """Return a monitor whose outbox delivers to the sink, and a function that emits an event."""
+    outbox = Outbox("overseer", sink, clock or FakeClock(), "arb.swarm")
+    guard = Monitor(outbox)
+    return guard, lambda **payload: guard.run(outbox.put, "paused", payload, 0.0)
+
+
+def test_an_event_is_numbered_dated_and_named():
+    """An event has its prefix, its emitter, its number and the date of its moment, not that of its delivery. [C3]"""
+    clock, recorder = FakeClock(), EventRecorder()
+    outbox = Outbox("payments", recorder, clock, "my.prefix")
+    outbox.put("circuit.opened", {"name": "payments"}, clock.monotonic())
+    born = clock.now()
+    clock.advance(1.5)
+    outbox.put("circuit.closed", {}, clock.monotonic())
+    outbox.deliver()
+    first, second = recorder.events
+    assert (first.topic, first.source, first.sequence, first.at) == ("my.prefix.circuit.opened", "payments", 1, born)
+    assert (second.topic, second.sequence, second.at) == ("my.prefix.circuit.closed", 2, born + timedelta(seconds=1.5))
+    assert first.payload == {"name": "payments"}
+
+
+def test_nothing_to_deliver():
+    """An empty outbox delivers nothing."""
+    recorder = EventRecorder()
+    Outbox("me", recorder, FakeClock(), "arb.swarm").deliver()
+    assert recorder.events == []
+
+
+def test_a_sink_that_raises(caplog):
+    """An error of the sink goes to the log with the topic, and the next event is delivered as ever. [C4]"""
+    recorder = EventRecorder()
+
+    def sink(event):
+        recorder(event)
+        raise ValueError("no")
+
+    _, emit = make(sink)
+    emit()
+    emit()
+    assert [event.sequence for event in recorder.events] == [1, 2]
+    assert [record.name for record in caplog.records] == ["swarmguard"] * 2
+    assert "arb.swarm.paused" in caplog.records[0].getMessage()
+
+
+def test_a_sink_that_interrupts():
+    """An interrupt in the sink gets through, and the events behind it go out with the next. [C6]"""
+    recorder = EventRecorder()
+
+    def sink(event):
+        recorder(event)
+        if event.sequence == 1:
+            raise KeyboardInterrupt
+
+    _, emit = make(sink)
+    with pytest.raises(KeyboardInterrupt):
+        emit()
+    emit()
+    assert [event.sequence for event in recorder.events] == [1, 2]
+
+
+def test_a_sink_that_emits():
+    """A sink that causes events itself hears of them in order, after the one that it is busy with. [C4] [C6]"""
+    heard = []
+
+    def sink(event):
+        heard.append(("begins", event.sequence))
+        if event.sequence < 3:
+            emit()
+        heard.append(("ends", event.sequence))
+
+    _, emit = make(sink)
+    emit()
+    assert heard == [(what, sequence) for sequence in (1, 2, 3) for what in ("begins", "ends")]
+
+
+def test_a_sink_that_hangs_holds_up_nobody_else():
+    """While one thread is stuck in the sink others emit and go on; their events follow in order. [C6]"""
+    stuck, go, recorder = threading.Event(), threading.Event(), EventRecorder()
+
+    def sink(event):
+        recorder(event)
+        if event.sequence == 1:
+            stuck.set()
+            go.wait(10)
+
+    _, emit = make(sink)
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(emit)
+        stuck.wait(10)
+        for _ in range(3):
+            emit()
+        assert [event.sequence for event in recorder.events] == [1]
+        go.set()
+        running.result(10)
+    assert [event.sequence for event in recorder.events] == [1, 2, 3, 4]
+
+
+def test_an_event_in_the_last_instant_is_not_left_behind():
+    """An event that is queued when the deliverer has looked but not yet let go is delivered by the same one. [C6]"""
+    recorder = EventRecorder()
+    outbox = Outbox("me", recorder, FakeClock(), "arb.swarm")
+
+    class LateTurn:
+        """A lock at whose release another thread, which finds it taken, leaves an event."""
+
+        def __init__(self):
+            self.lock = threading.Lock()
+            self.acquire = self.lock.acquire
+
+        def release(self):
+            if len(recorder.events) == 1:
+                outbox.put("resumed", {}, 0.0)
+                outbox.deliver()
+            self.lock.release()
+
+    outbox._delivering = LateTurn()
+    outbox.put("paused", {}, 0.0)
+    outbox.deliver()
+    assert recorder.topics == ["arb.swarm.paused", "arb.swarm.resumed"]
+
+
+def test_threads_keep_the_order():
+    """Under many threads the sink gets every event once, in the order of its number and of the change. [C6]"""
+    recorder, changes = EventRecorder(), []
+    outbox = Outbox("me", recorder, FakeClock(), "arb.swarm")
+    guard = Monitor(outbox)
+
+    def change():
+        changes.append(len(changes) + 1)
+        outbox.put("paused", {"change": changes[-1]}, 0.0)
+
+    def work(_):
+        for _ in range(200):
+            guard.run(change)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(8)))
+    assert [event.sequence for event in recorder.events] == list(range(1, 1601))
+    assert [event.payload["change"] for event in recorder.events] == changes
+
+
+def test_delivered_before_the_call_returns():
+    """Whoever causes an event has it delivered by the time the call is over, if nobody else is at it. [C6]"""
+    recorder = EventRecorder()
+    _, emit = make(recorder)
+    for emitted in range(1, 4):
+        emit()
+        assert len(recorder.events) == emitted
+
+
+# Waking
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("wake", [Waker.wake, Waker.wake_at_once])
+async def test_waking_in_the_same_loop(wake):
+    """A task wakes another one of its own loop, before it waits or while it does; twice does no harm."""
+    early, late = Waker(), Waker()
+    wake(early)
+    wake(early)
+    await early.wait()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(late.wait)
+        await FakeClock().run_for(0)
+        wake(late)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("wake", [Waker.wake, Waker.wake_at_once])
+async def test_waking_from_a_thread(wake):
+    """A thread without a loop wakes a task."""
+    waker = Waker()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(waker.wait)
+        await anyio.to_thread.run_sync(wake, waker)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("wake", [Waker.wake, Waker.wake_at_once])
+@pytest.mark.parametrize("other", ["asyncio", "trio"])
+async def test_waking_from_another_loop(wake, other):
+    """A task of another loop, on either backend, wakes a task."""
+    waker = Waker()
+
+    async def elsewhere():
+        assert Waker().loop is not waker.loop
+        wake(waker)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(waker.wait)
+        await anyio.to_thread.run_sync(lambda: anyio.run(elsewhere, backend=other))
+
+
+@pytest.mark.parametrize("wake", [Waker.wake, Waker.wake_at_once])
+@pytest.mark.parametrize("run", [asyncio.run, lambda main: trio.run(lambda: main)], ids=["asyncio", "trio"])
+def test_waking_nobody(wake, run):
+    """A loop that is over has nobody to wake, and that is no error."""
+
+    async def main():
+        return Waker()
+
+    wake(run(main()))
+
+
+@pytest.mark.anyio
+async def test_wakers_of_one_loop_know_it():
+    """Wakers of one loop name the same loop."""
+    assert Waker().loop is Waker().loop
