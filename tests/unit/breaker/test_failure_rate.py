@@ -1,0 +1,392 @@
+"""Tripping on the share of failed or slow calls."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from swarmguard import CircuitState, ConsecutiveFailures, CountWindow, FailureRate, TimeWindow
+from tests.breaker_tools import BoomError, build, fail, neutral, refused, succeed
+
+
+def rate(clock, events=None, config=None, **policy):
+    """Return a breaker that trips on a failure rate."""
+    return build(clock, events, trip=FailureRate(**policy), **(config or {}))
+
+
+def take(breaker, clock, seconds, *, good=True):
+    """Make a call that takes so many seconds."""
+
+    def work():
+        clock.advance(seconds)
+        if not good:
+            raise BoomError
+
+    try:
+        breaker.call(work)
+    except BoomError:
+        assert not good
+
+
+# Count windows
+
+
+@pytest.mark.parametrize("failures_first", [True, False])
+@pytest.mark.parametrize(
+    ("threshold", "size", "failures"),
+    [(0.5, 10, 5), (0.5, 9, 5), (0.3, 10, 3), (0.07, 100, 7), (0.29, 100, 29), (0.57, 100, 57), (1.0, 4, 4)],
+)
+def test_share_at_the_threshold_trips(clock, threshold, size, failures, failures_first):
+    """The share of failed calls at or over the threshold opens the circuit; one failure fewer does not [B17]."""
+    for failed, state in ((failures - 1, CircuitState.CLOSED), (failures, CircuitState.OPEN)):
+        breaker = rate(clock, threshold=threshold, window=CountWindow(size), minimum_calls=size)
+        calls = sorted([fail] * failed + [succeed] * (size - failed), key=lambda call: (call is fail) != failures_first)
+        for call in calls:
+            assert breaker.state is CircuitState.CLOSED
+            call(breaker)
+        assert breaker.state is state
+
+
+def test_success_may_be_the_call_that_trips(clock, events):
+    """The question is asked after every recorded call, after a success too [B17]."""
+    breaker = rate(clock, events, window=CountWindow(4))
+    fail(breaker, 3)
+    assert breaker.state is CircuitState.CLOSED
+    succeed(breaker)
+    assert breaker.state is CircuitState.OPEN
+    assert events.events[0].payload["reason"] == "threshold"
+
+
+@pytest.mark.parametrize(
+    ("window", "minimum", "enough"),
+    [
+        (CountWindow(100), None, 20),
+        (CountWindow(20), None, 20),
+        (CountWindow(19), None, 19),
+        (CountWindow(3), None, 3),
+        (CountWindow(1), None, 1),
+        (CountWindow(10), 10, 10),
+        (CountWindow(10), 1, 1),
+        (CountWindow(10), 4, 4),
+        (TimeWindow(10), None, 20),
+        (TimeWindow(10), 3, 3),
+        (TimeWindow(10), 500, 500),
+    ],
+)
+def test_minimum_calls(clock, window, minimum, enough):
+    """Before the window holds `minimum_calls` nothing trips; None means 20, or a smaller count window's size [B17]."""
+    breaker = rate(clock, window=window, minimum_calls=minimum)
+    fail(breaker, enough - 1)
+    assert breaker.state is CircuitState.CLOSED
+    fail(breaker)
+    assert breaker.state is CircuitState.OPEN
+
+
+def test_default_policy(clock):
+    """By default half of the last hundred calls, twenty at least, open the circuit [B17]."""
+    breaker = rate(clock)
+    assert FailureRate() == FailureRate(threshold=0.5, window=CountWindow(100), slow_call_rate=1.0)
+    succeed(breaker, 60)
+    fail(breaker, 49)
+    assert breaker.state is CircuitState.CLOSED
+    fail(breaker)
+    assert breaker.state is CircuitState.OPEN
+
+
+def test_count_window_slides(clock):
+    """A count window looks at the latest calls alone [B17]."""
+    breaker = rate(clock, threshold=0.5, window=CountWindow(10))
+    for _ in range(10):
+        fail(breaker, 4)
+        assert breaker.status().failure_count == 4
+        succeed(breaker, 6)
+        assert breaker.status().failure_count == 4
+        succeed(breaker, 4)
+        assert breaker.status().failure_count == 0
+    assert breaker.state is CircuitState.CLOSED
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 33])
+def test_count_window_counts_exactly(clock, size):
+    """However calls alternate, the failures counted are those of the last calls [B17]."""
+    breaker = rate(clock, threshold=1.0, window=CountWindow(size + 1))
+    history = []
+    for number in range(300):
+        good = number % (size + 1) == 0 or (number * number) % 7 < 3
+        (succeed if good else fail)(breaker)
+        history.append(good)
+        assert breaker.status().failure_count == history[-(size + 1) :].count(False)
+    assert breaker.state is CircuitState.CLOSED
+
+
+def test_full_window_of_successes_notices_failures(clock):
+    """A window that was full of successes for long opens as soon as the share is reached [B17]."""
+    breaker = rate(clock, threshold=0.2, window=CountWindow(10))
+    succeed(breaker, 1000)
+    fail(breaker)
+    assert breaker.state is CircuitState.CLOSED
+    fail(breaker)
+    assert breaker.state is CircuitState.OPEN
+
+
+def test_neutral_calls_are_not_in_the_window(clock):
+    """Neutral calls take no room in the window [B17] [B6]."""
+    breaker = rate(clock, window=CountWindow(4))
+    fail(breaker, 2)
+    neutral(breaker, 10)
+    succeed(breaker)
+    assert breaker.state is CircuitState.CLOSED
+    neutral(breaker, 10)
+    succeed(breaker)
+    assert breaker.state is CircuitState.OPEN
+
+
+def test_refused_calls_are_not_in_the_window(clock):
+    """Refusals are no calls of the service [B17]."""
+    breaker = rate(clock, window=CountWindow(4), config={"success_threshold": 1, "timeout_duration": 10})
+    fail(breaker, 4)
+    for _ in range(10):
+        refused(breaker)
+    clock.advance(10)
+    succeed(breaker)
+    assert breaker.status().failure_count == 0
+
+
+def test_closing_starts_an_empty_window(clock):
+    """A circuit that closed again starts with an empty window [B17]."""
+    breaker = rate(clock, window=CountWindow(4), config={"success_threshold": 1, "timeout_duration": 10})
+    fail(breaker, 4)
+    clock.advance(10)
+    succeed(breaker)
+    assert (breaker.state, breaker.status().failure_count) == (CircuitState.CLOSED, 0)
+    fail(breaker, 3)
+    assert breaker.state is CircuitState.CLOSED
+    fail(breaker)
+    assert breaker.state is CircuitState.OPEN
+
+
+def test_breakers_of_one_policy_do_not_share_a_window(clock):
+    """A policy is a value: each breaker has a window of its own [B17]."""
+    policy = FailureRate(window=CountWindow(2))
+    one, two = build(clock, trip=policy), build(clock, trip=policy)
+    fail(one, 2)
+    assert (one.state, two.state, two.status().failure_count) == (CircuitState.OPEN, CircuitState.CLOSED, 0)
+
+
+# Time windows
+
+
+def test_time_window_forgets_on_the_edge(clock):
+    """A time window holds a call until it is as old as the window is long, to the nanosecond [B17]."""
+    breaker = rate(clock, window=TimeWindow(10), minimum_calls=2)
+    fail(breaker)
+    clock.advance(10 - 1e-9)
+    assert breaker.status().failure_count == 1
+    clock.advance(1e-9)
+    assert breaker.status().failure_count == 0
+    fail(breaker)
+    assert breaker.state is CircuitState.CLOSED
+    clock.advance(10 - 1e-9)
+    fail(breaker)
+    assert breaker.state is CircuitState.OPEN
+
+
+def test_time_window_forgets_over_an_idle_gap(clock):
+    """However long nothing is called, old calls do not come back [B17]."""
+    breaker = rate(clock, window=TimeWindow(10), minimum_calls=4)
+    for gap in (10, 11, 3600, 86_400 * 365):
+        fail(breaker, 3)
+        clock.advance(gap)
+        assert breaker.status().failure_count == 0
+        fail(breaker, 3)
+        assert breaker.state is CircuitState.CLOSED
+        clock.advance(gap)
+
+
+def test_time_window_slides(clock):
+    """One failure a second in a window of ten seconds is ten failures, never more [B17]."""
+    breaker = rate(clock, window=TimeWindow(10), minimum_calls=11)
+    for second in range(100):
+        fail(breaker)
+        assert breaker.status().failure_count == min(second + 1, 10)
+        clock.advance(1)
+    assert breaker.state is CircuitState.CLOSED
+    for _ in range(2):
+        fail(breaker)
+    assert breaker.state is CircuitState.OPEN
+
+
+def test_time_window_forgets_successes_too(clock):
+    """Successes that the window has forgotten do not dilute the share [B17]."""
+    breaker = rate(clock, window=TimeWindow(10), minimum_calls=2)
+    succeed(breaker, 100)
+    clock.advance(9)
+    fail(breaker, 2)
+    assert breaker.state is CircuitState.CLOSED
+    clock.advance(1)
+    fail(breaker)
+    assert breaker.state is CircuitState.OPEN
+
+
+def test_time_window_takes_a_timedelta(clock):
+    """A time window may be given as a `timedelta` [B17]."""
+    breaker = rate(clock, window=TimeWindow(timedelta(minutes=1)), minimum_calls=2)
+    fail(breaker)
+    clock.advance(59)
+    fail(breaker)
+    assert breaker.state is CircuitState.OPEN
+
+
+def test_busy_time_window(clock):
+    """A window of thousands of calls counts them all, and forgets them all [B17]."""
+    breaker = rate(clock, window=TimeWindow(10), minimum_calls=100_000)
+    for _ in range(4000):
+        breaker.acquire().fail()
+        clock.advance(0.001)
+    assert breaker.status().failure_count == 4000
+    clock.advance(6.01)
+    assert breaker.status().failure_count < 4000
+    clock.advance(4)
+    assert breaker.status().failure_count == 0
+
+
+# Slow calls
+
+
+@pytest.mark.parametrize("window", [CountWindow(4), TimeWindow(1000)], ids=["count", "time"])
+def test_slow_calls_trip(clock, window):
+    """The share of slow calls at or over `slow_call_rate` opens the circuit, though all succeed [B17]."""
+    breaker = rate(clock, window=window, minimum_calls=4, slow_call_duration=2, slow_call_rate=0.5)
+    take(breaker, clock, 2)
+    for _ in range(2):
+        take(breaker, clock, 1)
+    assert breaker.state is CircuitState.CLOSED
+    take(breaker, clock, 3)
+    assert breaker.state is CircuitState.OPEN
+
+
+def test_edge_of_slow(clock):
+    """A call is slow that takes `slow_call_duration` or longer [B17]."""
+    breaker = rate(clock, window=CountWindow(1), slow_call_duration=2)
+    take(breaker, clock, 2 - 1e-9)
+    assert breaker.state is CircuitState.CLOSED
+    take(breaker, clock, 2)
+    assert breaker.state is CircuitState.OPEN
+
+
+def test_slow_rate_of_one_by_default(clock):
+    """By default every call of the window must be slow to open the circuit [B17]."""
+    breaker = rate(clock, window=CountWindow(3), slow_call_duration=timedelta(seconds=2))
+    for seconds in (2, 2, 1, 2, 2):
+        take(breaker, clock, seconds)
+        assert breaker.state is CircuitState.CLOSED
+    take(breaker, clock, 2)
+    assert breaker.state is CircuitState.OPEN
+
+
+def test_without_a_duration_no_call_is_slow(clock):
+    """Without `slow_call_duration` a call may take as long as it likes [B17]."""
+    breaker = rate(clock, window=CountWindow(2), slow_call_rate=0.1)
+    for _ in range(10):
+        take(breaker, clock, 86_400)
+    assert breaker.state is CircuitState.CLOSED
+
+
+def test_slow_and_failed_shares_are_asked_each_for_itself(clock):
+    """Slow calls and failed ones are not added up, but a failed call may be slow as well [B17]."""
+    policy = {"window": CountWindow(4), "threshold": 0.5, "slow_call_duration": 2, "slow_call_rate": 0.5}
+    breaker = rate(clock, **policy)
+    take(breaker, clock, 2)
+    take(breaker, clock, 0, good=False)
+    for _ in range(2):
+        take(breaker, clock, 0)
+    assert breaker.state is CircuitState.CLOSED
+    breaker = rate(clock, **policy | {"threshold": 1.0})
+    take(breaker, clock, 2, good=False)
+    take(breaker, clock, 2)
+    for _ in range(2):
+        take(breaker, clock, 0)
+    assert breaker.state is CircuitState.OPEN
+
+
+@pytest.mark.parametrize("good", [True, False])
+def test_call_slower_than_the_window_counts(clock, good):
+    """A call that takes longer than the time window is recorded when it ends [B17]."""
+    breaker = rate(clock, window=TimeWindow(10), minimum_calls=1, slow_call_duration=5)
+    take(breaker, clock, 60, good=good)
+    assert breaker.state is CircuitState.OPEN
+
+
+def test_slow_calls_on_every_face(clock):
+    """Blocks, permits, decorated functions and generators are measured as calls are [B17]."""
+
+    def block(breaker):
+        with breaker:
+            clock.advance(2)
+
+    def permit(breaker):
+        with breaker.acquire():
+            clock.advance(2)
+
+    def function(breaker):
+        breaker(lambda: clock.advance(2))()
+
+    def generator(breaker):
+        @breaker
+        def numbers():
+            clock.advance(1)
+            yield
+            clock.advance(1)
+
+        list(numbers())
+
+    def coroutine(breaker):
+        @breaker
+        async def work():
+            clock.advance(2)
+
+        with pytest.raises(StopIteration):
+            work().send(None)
+
+    for face in (block, permit, function, generator, coroutine):
+        breaker = rate(clock, window=CountWindow(1), slow_call_duration=2)
+        face(breaker)
+        assert breaker.state is CircuitState.OPEN
+
+
+# Half-open and other policies
+
+
+def test_half_open_is_by_successes_and_failures(clock):
+    """In half-open one failure opens and `success_threshold` successes close, whatever the rate; slow ones too [B17]."""
+    config = {"success_threshold": 2, "timeout_duration": 10}
+    breaker = rate(clock, window=CountWindow(10), minimum_calls=2, slow_call_duration=1, config=config)
+    fail(breaker, 2)
+    clock.advance(10)
+    succeed(breaker)
+    fail(breaker)
+    assert breaker.state is CircuitState.OPEN
+    clock.advance(10)
+    take(breaker, clock, 5)
+    assert breaker.state is CircuitState.HALF_OPEN
+    take(breaker, clock, 5)
+    assert breaker.state is CircuitState.CLOSED
+
+
+@pytest.mark.parametrize("threshold", [1, 3])
+def test_consecutive_failures(clock, threshold):
+    """`ConsecutiveFailures(n)` opens at the n-th failure in a row [B17] [B1]."""
+    breaker = build(clock, trip=ConsecutiveFailures(threshold))
+    for _ in range(3):
+        fail(breaker, threshold - 1)
+        succeed(breaker)
+    fail(breaker, threshold - 1)
+    assert breaker.state is CircuitState.CLOSED
+    fail(breaker)
+    assert breaker.state is CircuitState.OPEN
+
+
+def test_consecutive_failures_default():
+    """`ConsecutiveFailures()` is five in a row [B17]."""
+    assert ConsecutiveFailures() == ConsecutiveFailures(5) == ConsecutiveFailures(threshold=5)

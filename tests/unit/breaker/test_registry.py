@@ -1,0 +1,269 @@
+"""The registry of breakers."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from swarmguard import (
+    BreakerMode,
+    BreakerStatus,
+    CircuitBreaker,
+    CircuitBreakerConfig,
+    CircuitBreakerRegistry,
+    CircuitState,
+)
+from tests.breaker_tools import SAFETY, fail, refused, succeed
+
+NAMES = [
+    "jupiter_api",
+    "a/b/c",
+    "ünïcode ☂",
+    " ",
+    "a.b*",
+    "%2F",
+    "..",
+    "\x00",
+    "x" * 1000,
+    "'\"\\",
+    "名前",
+    "__class__",
+]
+
+
+@pytest.fixture
+def registry(clock, events):
+    """Give a registry whose breakers open at the second failure."""
+    return CircuitBreakerRegistry(CircuitBreakerConfig(failure_threshold=2), clock=clock, sink=events)
+
+
+def test_get_or_create_makes_one(registry):
+    """The first to ask makes the breaker, and all others get the same one [R1]."""
+    breaker = registry.get_or_create("api")
+    assert isinstance(breaker, CircuitBreaker)
+    assert breaker.name == "api"
+    assert registry.get_or_create("api") is registry.get("api") is breaker
+    assert registry.get_or_create("other") is not breaker
+
+
+def test_default_configuration(registry):
+    """Without a configuration of its own a breaker has the registry's [R1]."""
+    assert registry.get_or_create("api").config == CircuitBreakerConfig(failure_threshold=2)
+    assert CircuitBreakerRegistry().get_or_create("api").config == CircuitBreakerConfig()
+
+
+def test_own_configuration(registry):
+    """A breaker may have a configuration of its own, and may be asked for with it or without one [R1]."""
+    config = CircuitBreakerConfig(failure_threshold=7)
+    breaker = registry.get_or_create("api", config)
+    assert breaker.config == config
+    assert registry.get_or_create("api", CircuitBreakerConfig(failure_threshold=7)) is breaker
+    assert registry.get_or_create("api") is breaker
+
+
+def test_another_configuration(registry):
+    """Asking with a configuration that differs is a `ValueError` that tells both, and overwrites nothing [R1]."""
+    breaker = registry.get_or_create("api", CircuitBreakerConfig(failure_threshold=7))
+    fail(breaker)
+    with pytest.raises(ValueError, match="api") as caught:
+        registry.get_or_create("api", CircuitBreakerConfig(failure_threshold=8))
+    assert "failure_threshold=7" in str(caught.value)
+    assert "failure_threshold=8" in str(caught.value)
+    assert registry.get("api") is breaker
+    assert (breaker.config.failure_threshold, breaker.status().failure_count) == (7, 1)
+    registry.get_or_create("plain")
+    with pytest.raises(ValueError, match="plain"):
+        registry.get_or_create("plain", CircuitBreakerConfig(failure_threshold=8))
+
+
+@pytest.mark.parametrize(("name", "error"), [("", ValueError), (None, TypeError), (5, TypeError), ([], TypeError)])
+def test_bad_names(registry, name, error):
+    """A name that is none makes no breaker [R3]."""
+    with pytest.raises(error, match="name"):
+        registry.get_or_create(name)
+    assert len(registry) == 0
+
+
+@pytest.mark.parametrize("existing", [True, False])
+@pytest.mark.parametrize("config", [5, "config", {}])
+def test_bad_configuration(registry, existing, config):
+    """A configuration that is none is a `TypeError`, and nothing is made or changed [R1]."""
+    if existing:
+        registry.get_or_create("api")
+    with pytest.raises(TypeError, match="config"):
+        registry.get_or_create("api", config)
+    assert len(registry) == int(existing)
+
+
+def test_get(registry):
+    """`get` returns the breaker or None, and creates nothing [R2]."""
+    assert registry.get("api") is None
+    assert len(registry) == 0
+    breaker = registry.get_or_create("api")
+    assert registry.get("api") is breaker
+
+
+def test_reset(registry):
+    """`reset` resets the named breaker and says whether there is one [R2]."""
+    one, two = registry.get_or_create("one"), registry.get_or_create("two")
+    fail(one, 2)
+    fail(two, 2)
+    assert registry.reset("one") is True
+    assert registry.reset("three") is False
+    assert "three" not in registry
+    assert (one.state, two.state) == (CircuitState.CLOSED, CircuitState.OPEN)
+
+
+def test_reset_all(registry):
+    """`reset_all` resets every breaker, and lifts no mode [R2] [B16]."""
+    breakers = [registry.get_or_create(name) for name in NAMES]
+    for breaker in breakers[::2]:
+        fail(breaker, 2)
+    breakers[0].set_mode(BreakerMode.ISOLATED)
+    registry.reset_all()
+    assert {breaker.state for breaker in breakers} == {CircuitState.CLOSED}
+    assert breakers[0].mode is BreakerMode.ISOLATED
+
+
+def test_get_all_states(registry):
+    """`get_all_states` is a copy, in the order of insertion [R2]."""
+    names = ["zeta", "alpha", "mid"]
+    for name in names:
+        registry.get_or_create(name)
+    fail(registry.get("alpha"), 2)
+    states = registry.get_all_states()
+    assert list(states.items()) == [
+        ("zeta", CircuitState.CLOSED),
+        ("alpha", CircuitState.OPEN),
+        ("mid", CircuitState.CLOSED),
+    ]
+    states.clear()
+    assert list(registry.get_all_states()) == names
+
+
+def test_states_are_read_without_moving(registry, clock, events):
+    """Reading the states moves none: a circuit whose open time is up reads OPEN [R2] [B8]."""
+    fail(registry.get_or_create("api"), 2)
+    clock.advance(3600)
+    events.clear()
+    assert registry.get_all_states() == {"api": CircuitState.OPEN}
+    assert [status.state for status in registry.statuses()] == [CircuitState.OPEN]
+    assert events.topics == []
+
+
+def test_statuses(registry):
+    """`statuses` are the statuses of all breakers, in the order of insertion [R2]."""
+    for name in ("zeta", "alpha"):
+        registry.get_or_create(name)
+    fail(registry.get("alpha"))
+    statuses = list(registry.statuses())
+    assert all(isinstance(status, BreakerStatus) for status in statuses)
+    assert [(status.name, status.failure_count) for status in statuses] == [("zeta", 0), ("alpha", 1)]
+
+
+def test_remove(registry):
+    """`remove` forgets a breaker, which goes on working for those who hold it; a new one may take the name [R2]."""
+    breaker = registry.get_or_create("api", CircuitBreakerConfig(failure_threshold=1))
+    registry.remove("api")
+    assert "api" not in registry
+    assert (registry.get("api"), len(registry), registry.get_all_states()) == (None, 0, {})
+    fail(breaker)
+    refused(breaker)
+    other = registry.get_or_create("api")
+    assert other is not breaker
+    assert (other.config.failure_threshold, other.state) == (2, CircuitState.CLOSED)
+
+
+def test_remove_what_is_not_there(registry):
+    """Removing an unknown name changes nothing [R2]."""
+    registry.get_or_create("api")
+    registry.remove("other")
+    assert len(registry) == 1
+
+
+def test_container(registry):
+    """A registry knows its names, its size, and iterates over its breakers in the order of insertion [R2]."""
+    breakers = [registry.get_or_create(name) for name in NAMES]
+    assert list(registry) == breakers
+    assert len(registry) == len(NAMES)
+    assert all(name in registry for name in NAMES)
+    assert "other" not in registry
+    assert bool(CircuitBreakerRegistry()) in {True, False}
+
+
+def test_iteration_while_others_add(registry):
+    """Whoever iterates is not disturbed by breakers that come or go meanwhile [R2]."""
+    for name in "abc":
+        registry.get_or_create(name)
+    seen = []
+    for breaker in registry:
+        seen.append(breaker.name)
+        registry.get_or_create(breaker.name * 2)
+        registry.remove("b")
+    assert set("ac") <= set(seen)
+
+
+def test_iteration_while_threads_add(registry):
+    """Iteration, states and statuses are safe while other threads add and remove [R2]."""
+    stop, started = threading.Event(), threading.Barrier(3)
+
+    def add(prefix):
+        started.wait(SAFETY)
+        for number in range(100_000):
+            registry.get_or_create(f"{prefix}{number % 50}")
+            registry.remove(f"{prefix}{(number + 25) % 50}")
+            if stop.is_set():
+                return
+
+    threads = [threading.Thread(target=add, args=(prefix,), daemon=True) for prefix in "xy"]
+    for thread in threads:
+        thread.start()
+    started.wait(SAFETY)
+    for _ in range(200):
+        assert all(isinstance(breaker, CircuitBreaker) for breaker in registry)
+        registry.get_all_states()
+        registry.statuses()
+        registry.reset_all()
+        len(registry)
+    stop.set()
+    for thread in threads:
+        thread.join(SAFETY)
+        assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("name", NAMES, ids=ascii)
+def test_names_reach_everything_unchanged(registry, clock, events, name):
+    """Any non-empty text is a name, and reaches events, errors and statuses as it is [R3]."""
+    breaker = registry.get_or_create(name)
+    fail(breaker, 2)
+    assert refused(breaker).name == breaker.name == breaker.status().name == name
+    assert breaker.status().to_dict()["name"] == name
+    event = events.events[-1]
+    assert (event.source, event.payload["name"], event.topic) == (name, name, "arb.swarm.circuit.opened")
+    assert list(registry.get_all_states()) == [name]
+    clock.advance(30)
+    succeed(breaker)
+
+
+def test_registry_hands_on_what_it_was_given(clock, events):
+    """The breakers of a registry have its clock, its sink and its prefix [R1]."""
+    registry = CircuitBreakerRegistry(clock=clock, sink=events, topic_prefix="my.app")
+    breaker = registry.get_or_create("api")
+    breaker.trip()
+    clock.advance(12)
+    assert breaker.retry_after == 18.0
+    assert events.topics == ["my.app.circuit.opened"]
+
+
+def test_sequences_are_each_breakers_own(registry, events):
+    """Each breaker of a registry is an emitter of its own [C3]."""
+    for name in ("one", "two"):
+        registry.get_or_create(name).trip()
+    assert [(event.source, event.sequence) for event in events.events] == [("one", 1), ("two", 1)]
+
+
+def test_registries_do_not_share(registry, clock):
+    """Two registries have nothing in common [R1]."""
+    other = CircuitBreakerRegistry(clock=clock)
+    assert other.get_or_create("api") is not registry.get_or_create("api")
