@@ -22,6 +22,10 @@ class Verdict(Enum):
     NEUTRAL = "neutral"
 
 
+_NOT_THE_SERVICE = (CircuitOpenError, MisuseError)
+"""What says nothing of the service: an inner breaker's refusal, a misuse of this one."""
+
+
 def judge_exception(config: CircuitBreakerConfig, exc: BaseException) -> Verdict:
     """Judge an exception; a group by its leaves: one failure makes it a failure, else one success a success."""
     if not isinstance(exc, BaseExceptionGroup):
@@ -42,20 +46,20 @@ def judge_result(config: CircuitBreakerConfig, value: object) -> Verdict:
 
 
 def _judge_leaf(config: CircuitBreakerConfig, exc: BaseException) -> Verdict:
-    if not isinstance(exc, Exception) or isinstance(exc, CircuitOpenError | MisuseError):
+    if not isinstance(exc, Exception) or isinstance(exc, _NOT_THE_SERVICE):
         return Verdict.NEUTRAL
-    if _takes("success_exceptions", config.success_exceptions, exc, without=False):
+    if _takes("success_exceptions", config.success_exceptions, exc):
         return Verdict.SUCCESS
-    if _takes("ignore_exceptions", config.ignore_exceptions, exc, without=False):
+    if _takes("ignore_exceptions", config.ignore_exceptions, exc):
         return Verdict.NEUTRAL
     if _takes("record_exceptions", config.record_exceptions, exc, without=True):
         return Verdict.FAILURE
     return Verdict.NEUTRAL
 
 
-def _takes(name: str, wanted: ExceptionFilter, exc: Exception, *, without: bool) -> bool:
+def _takes(name: str, wanted: ExceptionFilter, exc: Exception, without: bool = False) -> bool:
     """Tell whether a filter takes the exception; a predicate that raises answers what the field's default would."""
-    if isinstance(wanted, type | tuple):
+    if isinstance(wanted, (type, tuple)):
         return isinstance(exc, wanted)
     return contained(name, without, _ask, wanted, exc)
 
