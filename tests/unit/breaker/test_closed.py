@@ -123,7 +123,7 @@ def test_closed_circuit_has_no_places(clock):
 
 
 def test_opening_is_told(clock, events):
-    """The call that opens the circuit emits one `circuit.opened` with the reason `threshold`, no other call any [B1]."""
+    """The call that opens the circuit emits one `circuit.opened`, reason `threshold`; no other call does [B1]."""
     breaker = build(clock, events, failure_threshold=2, timeout_duration=7)
     succeed(breaker)
     fail(breaker)

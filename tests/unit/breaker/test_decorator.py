@@ -97,7 +97,7 @@ def test_kind_is_kept(clock, function):
 
 
 def test_object_with_an_async_call_becomes_a_coroutine_function(clock):
-    """An object with an async `__call__`, which `inspect` does not know for async, is a coroutine function then [B10]."""
+    """An object with an async `__call__`, which `inspect` does not know for async, becomes known for it [B10]."""
     assert inspect.iscoroutinefunction(build(clock)(AsyncCallable()))
     assert inspect.iscoroutinefunction(build(clock)(functools.partial(AsyncCallable(), 1)))
 
@@ -382,7 +382,7 @@ def test_arguments_may_have_any_name(clock):
 
 
 def test_decorated_twice(clock):
-    """Breakers can be stacked: a call passes both, and the outer one takes the inner one's refusal for neutral [B10]."""
+    """Breakers can be stacked: a call passes both, and the inner one's refusal is neutral to the outer one [B10]."""
     outer, inner = build(clock, name="outer"), build(clock, name="inner", failure_threshold=1)
     decorated = outer(inner(boom))
     with pytest.raises(BoomError):

@@ -359,7 +359,7 @@ def test_slow_calls_on_every_face(clock):
 
 
 def test_half_open_is_by_successes_and_failures(clock):
-    """In half-open one failure opens and `success_threshold` successes close, whatever the rate; slow ones too [B17]."""
+    """In half-open one failure opens and `success_threshold` successes close, slow ones too: no rate [B17]."""
     config = {"success_threshold": 2, "timeout_duration": 10}
     breaker = rate(clock, window=CountWindow(10), minimum_calls=2, slow_call_duration=1, config=config)
     fail(breaker, 2)

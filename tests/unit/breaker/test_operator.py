@@ -137,7 +137,9 @@ def test_trip_opens(clock, make):
 @pytest.mark.parametrize("make", MAKERS)
 def test_trip_for_a_time(clock, make, duration):
     """`trip(duration)` opens the circuit for exactly that time, shorter or longer than the configured one [B16]."""
-    breaker = make(clock, timeout_duration=10, jitter=1.0, backoff_multiplier=3, max_timeout_duration=20)
+    breaker = make(
+        clock, timeout_duration=10, jitter=1.0, random=lambda: 0.5, backoff_multiplier=3, max_timeout_duration=20
+    )
     breaker.trip(duration)
     assert breaker.retry_after == 5.0
     breaker.trip(3600)

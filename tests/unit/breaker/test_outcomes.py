@@ -468,7 +468,7 @@ def test_nonsense_retry_after_is_dropped(clock, answer):
 
 @pytest.mark.parametrize("answer", ["much", None, float("nan"), float("inf"), float("-inf"), -1.0])
 def test_nonsense_random_is_dropped(clock, answer):
-    """A `random` that answers nonsense neither disturbs the caller nor opens the circuit for ever or not at all [B7]."""
+    """A `random` that answers nonsense neither disturbs the caller nor the length of the opening [B7]."""
     breaker = build(clock, failure_threshold=1, jitter=0.5, random=lambda: answer)
     fail(breaker)
     assert 30.0 <= breaker.retry_after <= 45.0

@@ -1,0 +1,307 @@
+"""The pure part of an overseer: every rule about agents, none about threads, tasks or clocks.
+
+Every method that may change something takes the moment `now`, and is whole when it returns; the shell (`core`) calls
+one at a time. Not safe for concurrent use by itself. `TRANSITIONS` is the table of all changes of health.
+
+*Incarnations.* A restart makes the agent's next incarnation. A supervised agent's also ends with its death, before
+anybody knows, so that the dying main can no longer say that it is alive; from then on it is down until its restart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import TypeVar, TypeVarTuple
+from uuid import UUID
+
+from swarmguard._ground.moments import reached, until
+from swarmguard._overseer import budget
+from swarmguard._overseer.agent import DEAD_AT, Agent, Attempt, Life, Supervision, Trouble
+from swarmguard._overseer.roster import DEAD, HEALTHY, Emit, Roster
+from swarmguard._overseer.transitions import TRANSITIONS, Cause
+from swarmguard.errors import StaleAgentError
+
+__all__ = ["TRANSITIONS", "Emit", "OverseerMachine", "Verdict"]
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+class Verdict(Enum):
+    """Why a supervised agent is not started now, other than for its cooldown."""
+
+    GONE = auto()
+    """It was unregistered."""
+    EXHAUSTED = auto()
+    """It has no restart left, or nothing is ever restarted."""
+    PAUSED = auto()
+    """The swarm is paused."""
+
+
+class OverseerMachine(Roster):
+    """All the agents of one overseer, and the rules for them.
+
+    Args:
+        config: How they are judged.
+        emit: Takes every event, in order, as part of the change that it tells of; None for nobody.
+    """
+
+    __slots__ = ()
+
+    # Registration
+
+    def register(self, now: float, agent: Agent) -> None:
+        """Take the agent in; registering is its first heartbeat."""
+        self._add(agent, self._clamp(now))
+
+    def unregister(self, now: float, agent_id: UUID) -> None:
+        """Forget the agent."""
+        self._remove(self.find(agent_id), self._clamp(now))
+
+    def dismiss(self, now: float, agent: Agent) -> bool:
+        """Forget this very agent; False when somebody else has done it."""
+        if agent.registered:
+            self._remove(agent, self._clamp(now))
+            return True
+        return False
+
+    # What agents report
+
+    def heartbeat(self, now: float, agent_id: UUID) -> None:
+        """Record that the agent is alive."""
+        self._beat(self.find(agent_id), self._clamp(now))
+
+    def success(self, now: float, agent_id: UUID) -> None:
+        """Record that the agent works."""
+        agent, now = self.find(agent_id), self._clamp(now)
+        self._refresh(agent, now)
+        if agent.health is not HEALTHY:
+            agent.failures = 0
+            agent.down = agent.down and agent.supervision is not None
+            self._move(agent, Cause.SUCCESS, now)
+
+    def failure(self, now: float, agent_id: UUID, trouble: Trouble) -> None:
+        """Record that the agent failed at something."""
+        agent, now = self.find(agent_id), self._clamp(now)
+        agent.failures += 1
+        agent.failed_at = now
+        agent.error_message = trouble.text
+        self._move(agent, Cause.FAILURE, now, trouble)
+
+    # Watching for silence
+
+    def check(self, now: float) -> list[UUID]:
+        """Mark the agents that have fallen silent, and return their ids."""
+        now = self._clamp(now)
+        silent: list[UUID] = []
+        while self._fresh and self._is_silent(agent := next(iter(self._fresh)), now):
+            self._fall_silent(agent, now)
+            silent.append(agent.agent_id)
+        return silent
+
+    def watch(self, now: float, in_time: float) -> list[UUID]:
+        """Check, as a watcher that comes regularly and should be here by `in_time`.
+
+        One that comes later has been away (its event loop stalled, the machine slept) and must not take its own
+        silence for the agents': it counts as a beat of every agent that is not stale.
+        """
+        now = self._clamp(now)
+        if _is_late(now, in_time):
+            self._floor = now
+        return self.check(now)
+
+    # Pausing
+
+    def pause(self, now: float) -> bool:
+        """Pause the swarm; False when it is paused already."""
+        if self.paused:
+            return False
+        self.paused = True
+        self._tell_all("paused", self._clamp(now))
+        return True
+
+    def resume(self, now: float) -> bool:
+        """Resume the swarm and give every agent a full timeout; False when it is not paused."""
+        if not self.paused:
+            return False
+        self.paused = False
+        self._floor = self._clamp(now)
+        self._tell_all("resumed", self._now)
+        return True
+
+    # Restarts
+
+    def needing_restart(self, now: float) -> list[tuple[UUID, str]]:
+        """Return the ids and types of the agents that may be restarted now, in the order of registration."""
+        if self.paused or not self._config.auto_recovery_enabled:
+            return []
+        now = max(now, self._now)
+        needy = [agent for agent in self._dead if self._needs_restart(agent, now)]
+        return [(agent.agent_id, agent.agent_type) for agent in sorted(needy, key=lambda agent: agent.number)]
+
+    def begin_restart(self, now: float, agent_id: UUID) -> None:
+        """Open an attempt and count it, unless one is open."""
+        agent, now = self.find(agent_id), self._clamp(now)
+        if agent.attempt is None:
+            self._open_attempt(agent, now)
+
+    def claim(self, now: float, agent_id: UUID) -> Attempt | None:
+        """Open an attempt if the agent needs one, and return it."""
+        now = self._clamp(now)
+        agent = self._agents.get(agent_id.int)
+        if agent is None or self.paused or not self._config.auto_recovery_enabled:
+            return None
+        return self._open_attempt(agent, now) if self._needs_restart(agent, now) else None
+
+    def recover(self, now: float, agent_id: UUID) -> None:
+        """End the open attempt well; with none open, count one that went well."""
+        agent = self.find(agent_id)
+        if agent.supervision is not None:
+            agent.supervision.alarm()
+        self._recover(agent, self._clamp(now))
+
+    def restart_failed(self, now: float, agent_id: UUID, trouble: Trouble) -> None:
+        """End the open attempt badly; with none open, count one that went badly."""
+        self._restart_failed(self.find(agent_id), self._clamp(now), trouble)
+
+    def end_well(self, now: float, attempt: Attempt) -> None:
+        """End this very attempt well, unless it has been ended."""
+        if attempt.agent.attempt is attempt:
+            self._recover(attempt.agent, self._clamp(now))
+
+    def end_badly(self, now: float, attempt: Attempt, trouble: Trouble) -> None:
+        """End this very attempt badly, unless it has been ended."""
+        if attempt.agent.attempt is attempt:
+            self._restart_failed(attempt.agent, self._clamp(now), trouble)
+
+    def abandon(self, now: float, attempt: Attempt) -> None:
+        """Take this very attempt back, as if it had never begun, unless it has been ended."""
+        agent, now = attempt.agent, self._clamp(now)
+        if agent.attempt is attempt:
+            budget.settle(self._config, agent, now)
+            agent.attempt = None
+            agent.restart_count = max(0, agent.restart_count - 1)
+            self._tell_if_exhausted(agent, now)
+
+    def reset(self, now: float, agent_id: UUID) -> None:
+        """Forgive the agent's failures, its crash and its restarts; a stale one stays stale."""
+        agent, now = self.find(agent_id), self._clamp(now)
+        budget.clear(agent)
+        agent.failures = 0
+        agent.down = agent.down and agent.supervision is not None
+        if agent.supervision is not None and agent.health is DEAD:
+            agent.supervision.alarm()
+        self._move(agent, Cause.RESET, now)
+
+    # One incarnation: what handles and supervisors may do
+
+    def on_behalf(self, now: float, life: Life, action: Callable[[float, UUID, *Ts], T], *args: *Ts) -> T:
+        """Do what a handle asks for, if it is not stale."""
+        if not life.is_current:
+            raise StaleAgentError(life.agent.agent_id, life.agent.agent_type)
+        return action(now, life.agent.agent_id, *args)
+
+    def leave(self, now: float, life: Life) -> bool:
+        """Forget the agent if it still is in this incarnation, and tell whether it is gone, by whatever hand."""
+        if life.is_current:
+            self._remove(life.agent, self._clamp(now))
+        return not life.agent.registered
+
+    def crash(self, now: float, life: Life, trouble: Trouble) -> bool:
+        """Record that this incarnation crashed; False when it had ended before."""
+        if not life.is_current:
+            return False
+        life.agent.down = True
+        life.agent.error_message = trouble.text
+        self._move(life.agent, Cause.CRASH, self._clamp(now), trouble)
+        return True
+
+    def attend(self, now: float, life: Life, beat: bool, in_time: float) -> bool:
+        """Beat for this incarnation, or look whether it has fallen silent; False when it has ended.
+
+        Looking later than `in_time` counts as a beat, as in `watch`, but of this agent only.
+        """
+        if life.is_current:
+            now = self._clamp(now)
+            if beat:
+                self._beat(life.agent, now)
+            elif _is_late(now, in_time):
+                self._refresh(life.agent, now)
+            elif self._is_silent(life.agent, now):
+                self._fall_silent(life.agent, now)
+        return life.is_current
+
+    def turn(
+        self, now: float, agent: Agent, supervision: Supervision, alarm: Callable[[], object]
+    ) -> Life | float | Verdict:
+        """Start a supervised agent's next incarnation, or say how many seconds to wait, or why it is not started.
+
+        `alarm` is called from now on when there is reason to ask again.
+        """
+        now = self._clamp(now)
+        supervision.alarm = alarm
+        if not agent.registered:
+            return Verdict.GONE
+        if agent.health is DEAD and agent.attempt is None:
+            if not self._config.auto_recovery_enabled or budget.is_spent(self._config, agent):
+                return Verdict.EXHAUSTED
+            if not self.paused and (wait := until(now, budget.due_at(self._config, agent))):
+                return wait
+        if self.paused:
+            return Verdict.PAUSED
+        if agent.health is DEAD:  # otherwise somebody has recorded its recovery: that was the restart
+            self._recover(agent, now)
+        return Life(agent, agent.incarnation)
+
+    # The parts that the rules above are made of
+
+    def _beat(self, agent: Agent, now: float) -> None:
+        self._refresh(agent, now)
+        if agent.health is not HEALTHY:
+            memory = self._config.failure_memory_secs
+            if memory is not None and agent.failures < DEAD_AT and reached(now, agent.failed_at + memory):
+                agent.failures = 0
+            self._move(agent, Cause.HEARTBEAT, now)
+
+    def _needs_restart(self, agent: Agent, now: float) -> bool:
+        if agent.health is not DEAD or agent.attempt is not None or agent.supervision is not None:
+            return False
+        return not budget.is_spent(self._config, agent) and reached(now, budget.due_at(self._config, agent))
+
+    def _open_attempt(self, agent: Agent, now: float) -> Attempt:
+        budget.count(self._config, agent, now)
+        agent.attempt = Attempt(agent)
+        return agent.attempt
+
+    def _end_attempt(self, agent: Agent, now: float) -> None:
+        if agent.attempt is None:
+            budget.count(self._config, agent, now)
+        else:
+            budget.settle(self._config, agent, now)
+        agent.attempt = None
+        agent.attempt_ended = agent.steady_since = now
+
+    def _recover(self, agent: Agent, now: float) -> None:
+        self._end_attempt(agent, now)
+        agent.failures = 0
+        agent.down = False
+        agent.error_message = None
+        agent.incarnation += 1
+        self._refresh(agent, now)
+        if agent.supervision is not None:
+            agent.supervision.trouble = None  # an exception holds on to its frames
+        self._move(agent, Cause.RESTART, now)
+
+    def _restart_failed(self, agent: Agent, now: float, trouble: Trouble) -> None:
+        self._end_attempt(agent, now)
+        agent.down = True
+        agent.error_message = trouble.text
+        self._move(agent, Cause.CRASH, now, trouble)
+
+    def _tell_all(self, topic: str, now: float) -> None:
+        if self._emit is not None:
+            self._emit(topic, {}, now)
+
+
+def _is_late(now: float, in_time: float) -> bool:
+    return not reached(in_time, now)

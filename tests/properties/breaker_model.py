@@ -1,0 +1,342 @@
+"""A circuit breaker as the rules B1 to B5, B6, B13, B16 to B18 and B20 tell it: slow, plain, and easy to believe.
+
+Nothing here is imported from the package. Times are whole nanoseconds (the end of an open time may be a fraction,
+since it is multiplied), everything that can be counted anew is counted anew at every question, and states, reasons and
+outcomes are plain text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+from math import ceil
+
+SECOND = 10**9
+
+
+def exactly(number: float) -> Fraction:
+    """Return the decimal number that a float is written as."""
+    return Fraction(str(number))
+
+
+def to_ns(seconds: float) -> int:
+    """Return a duration in whole nanoseconds."""
+    return round(exactly(seconds) * SECOND)
+
+
+@dataclass(frozen=True)
+class Rate:
+    """The failure-rate policy of B17: `calls` or `seconds` is the window's size, the other is None."""
+
+    calls: int | None = None
+    seconds: float | None = None
+    threshold: float = 0.5
+    minimum: int | None = None
+    slow_seconds: float | None = None
+    slow_threshold: float = 1.0
+
+    @property
+    def least(self) -> int:
+        """How many calls the window must hold before it is asked."""
+        if self.minimum is not None:
+            return self.minimum
+        return 20 if self.calls is None else min(20, self.calls)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A breaker's configuration, as far as the model needs it."""
+
+    failures: int = 5
+    rate: Rate | None = None
+    successes: int = 3
+    open_seconds: float = 30.0
+    places: int = 3
+    probe_seconds: float | None = None
+    multiplier: float = 1.0
+    cap: float | None = None
+    jitter: float = 0.0
+
+    @property
+    def lease(self) -> int:
+        """How long a test call may hold its place, in nanoseconds."""
+        seconds = max(self.open_seconds, 30.0) if self.probe_seconds is None else self.probe_seconds
+        return to_ns(seconds)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """What a refused caller is told."""
+
+    reason: str
+    state: str
+    retry_after: Fraction | None
+
+
+@dataclass(eq=False)
+class Call:
+    """An admitted call. `period` is None when a mode let it through: then nothing that becomes of it is recorded."""
+
+    period: int | None
+    began: int
+    settled: bool = False
+
+
+@dataclass(frozen=True)
+class Told:
+    """An event: its topic without the prefix, when it happened, and its payload, with durations in nanoseconds."""
+
+    topic: str
+    at: int
+    payload: dict[str, object]
+
+
+@dataclass(frozen=True)
+class Record:
+    """What the observer is told of one call; a `forgotten` one may be told later, with the next call."""
+
+    outcome: str
+    took: int
+    forgotten: bool = False
+
+
+@dataclass(frozen=True)
+class Result:
+    """A recorded success or failure of the present period."""
+
+    at: int
+    failed: bool
+    took: int
+
+
+@dataclass
+class BreakerModel:
+    """The state of one breaker, and what it has told so far."""
+
+    setup: Setup
+    state: str = "Closed"
+    mode: str = "Normal"
+    period: int = 0
+    opened_until: Fraction = Fraction(0)
+    openings: int = 0
+    results: list[Result] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
+    told: list[Told] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
+
+    # --- admitting -------------------------------------------------------------------------------------------------
+
+    def admit(self, now: int) -> Call | Refusal:
+        """Admit a call, or say why not."""
+        if self.mode == "Isolated":
+            return self._refuse(Refusal("isolated", self.state, None))
+        if self.mode == "Disabled":
+            return self._let_through(now)
+        wait = self.wait(now)
+        if wait > 0 and self.mode == "Shadow":
+            return self._let_through(now)
+        if wait > 0:
+            return self._refuse(Refusal("open" if self.state == "Open" else "half_open", self.state, wait))
+        if self.state == "Open":
+            self._move("HalfOpen", "circuit.half_opened", "probe_admitted", now)
+        call = Call(self.period, now)
+        self.calls.append(call)
+        return call
+
+    def _refuse(self, refusal: Refusal) -> Refusal:
+        self.records.append(Record("refused", 0))
+        return refusal
+
+    def _let_through(self, now: int) -> Call:
+        call = Call(None, now)
+        self.calls.append(call)
+        return call
+
+    def lease_ends(self, now: int) -> list[int]:
+        """Return when the places that are held now will be free at the latest."""
+        if self.state != "HalfOpen":
+            return []
+        running = [call for call in self.calls if call.period == self.period and not call.settled]
+        return sorted(call.began + self.setup.lease for call in running if call.began + self.setup.lease > now)
+
+    def wait(self, now: int) -> Fraction:
+        """Return how long an enforcing breaker refuses every call from now on."""
+        if self.state == "Open":
+            return max(Fraction(0), self.opened_until - now)
+        ends = self.lease_ends(now)
+        return Fraction(ends[0] - now if self.state == "HalfOpen" and len(ends) >= self.setup.places else 0)
+
+    # --- settling --------------------------------------------------------------------------------------------------
+
+    def forget(self, call: Call, now: int) -> None:
+        """Release a call that its caller dropped unsettled."""
+        call.settled = True
+        self.records.append(Record("neutral", now - call.began, forgotten=True))
+
+    def settle(self, call: Call, outcome: str, now: int, answer: float | None = None, draw: float = 0.0) -> bool:
+        """End a call: `answer` is what `retry_after` says of it, `draw` what `random` gives."""
+        if call.settled:
+            return False
+        call.settled = True
+        took = now - call.began
+        if outcome != "neutral" and call.period is not None and call.period != self.period:
+            outcome = "stale"
+        self.records.append(Record(outcome, took))
+        if outcome in ("neutral", "stale") or call.period is None or self.mode == "Disabled":
+            return True
+        self.results.append(Result(now, outcome == "failure", took))
+        if self.state == "Closed":
+            if self._trips(now, failed=outcome == "failure"):
+                self._open("threshold", now, self._open_time(answer, draw))
+        elif outcome == "failure":
+            self._open("probe_failed", now, self._open_time(answer, draw))
+        elif self.success_count >= self.setup.successes:
+            self._close("recovered", now)
+        return True
+
+    @property
+    def success_count(self) -> int:
+        """Return the successes of this half-open period."""
+        return sum(not result.failed for result in self.results) if self.state == "HalfOpen" else 0
+
+    def window(self, now: int) -> list[Result]:
+        """Return the results that a rate is taken of."""
+        rate = self.setup.rate
+        assert rate is not None
+        if rate.calls is not None:
+            return self.results[-rate.calls :]
+        assert rate.seconds is not None
+        return [result for result in self.results if now - result.at < to_ns(rate.seconds)]
+
+    def failure_count(self, now: int) -> int:
+        """Return the failures in a row, or those in the window."""
+        if self.state != "Closed":
+            return 0
+        if self.setup.rate is not None:
+            return sum(result.failed for result in self.window(now))
+        streak = 0
+        for result in reversed(self.results):
+            if not result.failed:
+                break
+            streak += 1
+        return streak
+
+    def _trips(self, now: int, *, failed: bool) -> bool:
+        rate = self.setup.rate
+        if rate is None:
+            return failed and self.failure_count(now) >= self.setup.failures
+        held = self.window(now)
+        if len(held) < rate.least:
+            return False
+        if Fraction(sum(result.failed for result in held), len(held)) >= exactly(rate.threshold):
+            return True
+        if rate.slow_seconds is None:
+            return False
+        slow = sum(result.took >= to_ns(rate.slow_seconds) for result in held)
+        return Fraction(slow, len(held)) >= exactly(rate.slow_threshold)
+
+    def _open_time(self, answer: float | None, draw: float) -> Fraction:
+        setup = self.setup
+        seconds = exactly(setup.open_seconds) * exactly(setup.multiplier) ** self.openings
+        if setup.cap is not None:
+            seconds = min(seconds, exactly(setup.cap))
+        seconds *= 1 + exactly(setup.jitter) * exactly(draw)
+        if answer is not None:
+            seconds = max(seconds, min(exactly(answer), exactly(setup.cap or 3600)))
+        return seconds * SECOND
+
+    # --- moving ----------------------------------------------------------------------------------------------------
+
+    def _move(self, state: str, topic: str, reason: str, now: int, **more: object) -> None:
+        payload = {"state": state, "previous_state": self.state, "reason": reason, **more}
+        self.state = state
+        self.period += 1
+        self.results = []
+        self.told.append(Told(topic, now, payload))
+
+    def _open(self, reason: str, now: int, length: Fraction) -> None:
+        self.openings += 1
+        self.opened_until = now + length
+        self._move("Open", "circuit.opened", reason, now, open_seconds=length, openings=self.openings)
+
+    def _close(self, reason: str, now: int) -> None:
+        self.openings = 0
+        self._move("Closed", "circuit.closed", reason, now)
+
+    # --- the operator ----------------------------------------------------------------------------------------------
+
+    def reset(self, now: int) -> None:
+        """Close, forget everything, and begin a new period, whatever the mode."""
+        if self.state != "Closed":
+            self._close("reset", now)
+        else:
+            self.period += 1
+            self.results = []
+            self.openings = 0
+
+    def trip(self, now: int, duration: float | None = None, draw: float = 0.0) -> None:
+        """Open now, for `duration` seconds or as long as this opening in a row lasts."""
+        self._open("tripped", now, self._open_time(None, draw) if duration is None else Fraction(to_ns(duration)))
+
+    def set_mode(self, mode: str, now: int) -> None:
+        """Change the mode, and nothing else."""
+        if mode != self.mode:
+            self.told.append(Told("circuit.mode_changed", now, {"mode": mode, "previous_mode": self.mode}))
+            self.mode = mode
+
+    # --- reading ---------------------------------------------------------------------------------------------------
+
+    def retry_after(self, now: int) -> Fraction | None:
+        """Return how long until a call may be admitted; None when nothing but an operator will."""
+        if self.mode == "Isolated":
+            return None
+        return self.wait(now) if self.mode == "Normal" else Fraction(0)
+
+    def status(self, now: int) -> dict[str, object]:
+        """Return every count that a status shows."""
+        return {
+            "state": self.state,
+            "mode": self.mode,
+            "failure_count": self.failure_count(now),
+            "success_count": self.success_count,
+            "half_open_calls": len(self.lease_ends(now)),
+            "openings": self.openings,
+        }
+
+    def edges(self, now: int) -> list[int]:
+        """Return the moments to come at which the passing of time alone changes something."""
+        rate = self.setup.rate
+        moments = [ceil(self.opened_until)] if self.state == "Open" else []
+        moments += self.lease_ends(now)
+        if rate is not None and rate.seconds is not None:
+            moments += [result.at + to_ns(rate.seconds) for result in self.results]
+        if rate is not None and rate.slow_seconds is not None:
+            moments += [call.began + to_ns(rate.slow_seconds) for call in self.calls if not call.settled]
+        return sorted({moment for moment in moments if moment > now})
+
+    def on_a_fraction(self, now: int) -> bool:
+        """Tell whether `now` is within the nanosecond, but not at the very moment, that an open time ends."""
+        return self.state == "Open" and 0 < abs(self.opened_until - now) < 1
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Which exceptions a breaker takes for what."""
+
+    success: tuple[type[BaseException], ...] = ()
+    ignore: tuple[type[BaseException], ...] = ()
+    record: tuple[type[BaseException], ...] = (Exception,)
+
+
+def judge(error: BaseException, filters: Filters, refusal: type[BaseException]) -> str:
+    """Judge an exception; `refusal` is the type that breakers themselves raise."""
+    if isinstance(error, BaseExceptionGroup):
+        verdicts = [judge(leaf, filters, refusal) for leaf in error.exceptions]
+        return next((verdict for verdict in ("failure", "success") if verdict in verdicts), "neutral")
+    if not isinstance(error, Exception) or isinstance(error, refusal):
+        return "neutral"
+    if isinstance(error, filters.success):
+        return "success"
+    if isinstance(error, filters.ignore):
+        return "neutral"
+    return "failure" if isinstance(error, filters.record) else "neutral"

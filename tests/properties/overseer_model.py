@@ -1,0 +1,336 @@
+"""An overseer as the rules O1 to O10 tell it: slow, plain, and easy to believe.
+
+Nothing here is imported from the package. Times are whole nanoseconds, agents stand in a list in the order of their
+registration, health is worked out anew at every question, and health, reasons and topics are plain text.
+
+Where the rules leave two sensible answers, the model says so and takes either (`Agent` and `needing_restart` name the
+places) or the package's own choice: a restart of an agent that is not Dead begins its steady time anew, and opening an
+attempt while one is open changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from fractions import Fraction
+from uuid import UUID
+
+SECOND = 10**9
+LADDER = ["Healthy", "Degraded", "Unhealthy", "Dead"]
+
+
+def exactly(number: float) -> Fraction:
+    """Return the decimal number that a float is written as."""
+    return Fraction(str(number))
+
+
+def to_ns(seconds: float) -> int:
+    """Return a duration in whole nanoseconds."""
+    return round(exactly(seconds) * SECOND)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """An overseer's configuration, in seconds."""
+
+    timeout: float = 30.0
+    attempts: int = 3
+    cooldown: float = 60.0
+    automatic: bool = True
+    memory: float | None = 30.0
+    reset: float | None = 600.0
+    multiplier: float = 1.0
+
+
+@dataclass(frozen=True)
+class Told:
+    """An event: its topic without the prefix, when it happened, and what its payload must hold at least.
+
+    A `reason` of None is any that the rules know for the topic. An `optional` event may be left out.
+    """
+
+    topic: str
+    at: int
+    payload: dict[str, object]
+    optional: bool = False
+
+
+@dataclass(eq=False)
+class Agent:
+    """One agent.
+
+    `errors` holds the texts that `error_message` may show: the rules say when there is one (a failure, a failed
+    restart) and that a recovery clears it, and leave open whether other ends of trouble do.
+    """
+
+    kind: str
+    id: UUID
+    registered: int
+    beat: int
+    judged_from: int
+    alive_since: int | None
+    stale: bool = False
+    failures: int = 0
+    failed_at: int | None = None
+    down: bool = False
+    restarts: int = 0
+    attempt: bool = False
+    attempt_ended: int | None = None
+    exhausted: bool = False
+    errors: list[object] = field(default_factory=lambda: [None])
+
+    @property
+    def by_failures(self) -> str:
+        """Return the health that the failures alone make."""
+        if self.failures == 0:
+            return "Healthy"
+        return "Degraded" if self.failures <= 2 else "Unhealthy" if self.failures <= 5 else "Dead"
+
+    @property
+    def health(self) -> str:
+        """Return the worst of the three readings."""
+        return "Dead" if self.stale or self.down else self.by_failures
+
+
+@dataclass
+class OverseerModel:
+    """The state of one overseer, and what it has told so far."""
+
+    setup: Setup
+    agents: list[Agent] = field(default_factory=list)
+    told: list[Told] = field(default_factory=list)
+    paused: bool = False
+
+    # --- registration ----------------------------------------------------------------------------------------------
+
+    def find(self, agent_id: UUID) -> Agent | None:
+        """Return the agent of that id."""
+        return next((agent for agent in self.agents if agent.id == agent_id), None)
+
+    def register(self, kind: str, agent_id: UUID, now: int) -> None:
+        """Add an agent."""
+        self.agents.append(Agent(kind, agent_id, registered=now, beat=now, judged_from=now, alive_since=now))
+        self._tell("agent.started", self.agents[-1], now)
+
+    def unregister(self, agent: Agent, now: int) -> None:
+        """Take an agent away."""
+        self.agents.remove(agent)
+        self._tell("agent.stopped", agent, now)
+
+    def _tell(self, topic: str, agent: Agent, now: int, *, optional: bool = False, **more: object) -> None:
+        payload = {"agent_id": str(agent.id), "agent_type": agent.kind, **more}
+        self.told.append(Told(topic, now, payload, optional))
+
+    # --- what is reported ------------------------------------------------------------------------------------------
+
+    def heartbeat(self, agent: Agent, now: int) -> None:
+        """Take a sign of life."""
+        self.change(agent, now, lambda: self._beat(agent, now), better="heartbeat")
+
+    def _beat(self, agent: Agent, now: int) -> None:
+        agent.beat = agent.judged_from = now
+        agent.stale = False
+        memory = self.setup.memory
+        if memory is None or agent.failed_at is None or not 0 < agent.failures < 6:
+            return
+        if now - agent.failed_at >= to_ns(memory):
+            agent.failures = 0
+            agent.errors.append(None)
+
+    def failure(self, agent: Agent, error: object, now: int) -> None:
+        """Take a failure."""
+
+        def fail() -> None:
+            agent.failures += 1
+            agent.failed_at = now
+            agent.errors = [error]
+
+        self.change(agent, now, fail, worse="failures", error=error)
+
+    def success(self, agent: Agent, now: int) -> None:
+        """Take a success."""
+
+        def succeed() -> None:
+            agent.failures = 0
+            agent.down = agent.stale = False
+            agent.beat = agent.judged_from = now
+            agent.errors.append(None)
+
+        self.change(agent, now, succeed, better="success")
+
+    def check(self, now: int) -> list[Agent]:
+        """Return the agents that have become stale, the one that has been silent longest first."""
+        self.forget_restarts(now)
+        if self.paused:
+            return []
+        silent = [agent for agent in self.agents if now - agent.judged_from >= to_ns(self.setup.timeout)]
+        found = [agent for agent in silent if not agent.stale]
+        for agent in found:
+            self.change(agent, now, lambda agent=agent: setattr(agent, "stale", True), worse="heartbeat_timeout")
+        return found
+
+    # --- restarts --------------------------------------------------------------------------------------------------
+
+    def begin_restart(self, agent: Agent, now: int) -> None:
+        """Open an attempt, unless one is open."""
+
+        def begin() -> None:
+            agent.attempt = True
+            self._count(agent, now)
+
+        if not agent.attempt:
+            self.change(agent, now, begin)
+
+    def _count(self, agent: Agent, now: int) -> None:
+        agent.restarts += 1
+        if agent.alive_since is not None:
+            agent.alive_since = now
+
+    def _end_attempt(self, agent: Agent, now: int) -> None:
+        if not agent.attempt:
+            self._count(agent, now)
+        agent.attempt = False
+        agent.attempt_ended = now
+        if agent.alive_since is not None:
+            agent.alive_since = now
+
+    def recovery(self, agent: Agent, now: int) -> None:
+        """End an attempt well."""
+
+        def recover() -> None:
+            self._end_attempt(agent, now)
+            agent.failures = 0
+            agent.down = agent.stale = False
+            agent.beat = agent.judged_from = now
+            agent.errors = [None]
+
+        self.change(agent, now, recover, better="restart", always=True)
+
+    def restart_failure(self, agent: Agent, error: object, now: int) -> None:
+        """End an attempt badly."""
+
+        def fail() -> None:
+            self._end_attempt(agent, now)
+            agent.down = True
+            agent.errors = [error]
+
+        self.change(agent, now, fail, worse="crashed", error=error)
+
+    def reset_agent(self, agent: Agent, now: int) -> None:
+        """Give an agent its whole budget back."""
+
+        def reset() -> None:
+            agent.restarts = 0
+            agent.exhausted = False
+            agent.failures = 0
+            agent.down = False
+            agent.errors.append(None)
+
+        self.change(agent, now, reset)
+
+    def forget_restarts(self, now: int) -> None:
+        """Give their budget back to the agents that have been alive for long enough."""
+        for agent in self.agents:
+            if self.setup.reset is None or agent.alive_since is None:
+                continue
+            if now - agent.alive_since >= to_ns(self.setup.reset):
+                agent.restarts = 0
+                agent.exhausted = False
+
+    def change(
+        self,
+        agent: Agent,
+        now: int,
+        action: Callable[[], object],
+        *,
+        worse: str | None = None,
+        better: str | None = None,
+        error: object = ...,
+        always: bool = False,
+    ) -> None:
+        """Change an agent, and tell what that does to its health."""
+        self.forget_restarts(now)
+        before = agent.health
+        action()
+        after = agent.health
+        if LADDER.index(after) > LADDER.index(before):
+            more = {"health": after, "previous_health": before, "consecutive_failures": agent.failures}
+            if error is not ...:
+                more["error"] = error
+            self._tell("agent.failed", agent, now, reason=worse, **more)
+        elif after == "Healthy" and (before != "Healthy" or always):
+            optional = before == "Healthy"
+            self._tell(
+                "agent.recovered", agent, now, optional=optional, reason=better, restart_count=agent.restarts
+            )
+        if after == "Dead":
+            agent.alive_since = None
+        elif before == "Dead":
+            agent.alive_since = now
+        if after == "Dead" and not agent.attempt and not agent.exhausted and agent.restarts >= self.setup.attempts:
+            agent.exhausted = True
+            self._tell("agent.exhausted", agent, now)
+
+    # --- the swarm -------------------------------------------------------------------------------------------------
+
+    def pause(self, now: int) -> None:
+        """Pause."""
+        if not self.paused:
+            self.paused = True
+            self.told.append(Told("paused", now, {}))
+
+    def resume(self, now: int) -> None:
+        """Resume, with a full timeout for everybody."""
+        if self.paused:
+            self.paused = False
+            self.told.append(Told("resumed", now, {}))
+            for agent in self.agents:
+                agent.judged_from = now
+
+    def cooldown(self, agent: Agent) -> Fraction:
+        """Return how long the next attempt waits after the last one's end, in nanoseconds."""
+        setup = self.setup
+        return exactly(setup.cooldown) * exactly(setup.multiplier) ** max(0, agent.restarts - 1) * SECOND
+
+    def needing_restart(self, now: int) -> list[tuple[Agent, bool]]:
+        """Return the agents to restart, and whether that is certain.
+
+        When the count has returned to zero, the next attempt may be called the first again, which waits for nothing.
+        """
+        self.forget_restarts(now)
+        if self.paused or not self.setup.automatic:
+            return []
+        found = []
+        for agent in self.agents:
+            if agent.health == "Dead" and agent.restarts < self.setup.attempts and not agent.attempt:
+                rested = agent.attempt_ended is None or now - agent.attempt_ended >= self.cooldown(agent)
+                if rested or agent.restarts == 0:
+                    found.append((agent, rested))
+        return found
+
+    def counts(self) -> dict[str, object]:
+        """Return the swarm's health."""
+        healths = [agent.health for agent in self.agents]
+        return {
+            "total_agents": len(healths),
+            "healthy_agents": healths.count("Healthy"),
+            "degraded_agents": healths.count("Degraded"),
+            "unhealthy_agents": healths.count("Unhealthy"),
+            "dead_agents": healths.count("Dead"),
+            "overall_health": max(healths, key=LADDER.index, default="Healthy"),
+            "is_paused": self.paused,
+        }
+
+    def edges(self, now: int) -> list[int]:
+        """Return the moments to come at which the passing of time alone changes something."""
+        setup = self.setup
+        moments = []
+        for agent in self.agents:
+            moments.append(agent.judged_from + to_ns(setup.timeout))
+            if setup.memory is not None and agent.failed_at is not None:
+                moments.append(agent.failed_at + to_ns(setup.memory))
+            if setup.reset is not None and agent.alive_since is not None:
+                moments.append(agent.alive_since + to_ns(setup.reset))
+            if agent.attempt_ended is not None:
+                moments.append(agent.attempt_ended + round(self.cooldown(agent)))
+        return sorted({moment for moment in moments if moment > now})

@@ -1,0 +1,989 @@
+"""The breaker against its model: random configurations, many calls in flight, and time moved to and around each edge."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import types
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from fractions import Fraction
+from math import ceil, nan
+from typing import Any
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given, settings
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, precondition, rule
+
+from swarmguard import (
+    BreakerMode,
+    CallRecord,
+    CircuitBreaker,
+    CircuitBreakerConfig,
+    CircuitOpenError,
+    CircuitState,
+    ConsecutiveFailures,
+    CountWindow,
+    FailureRate,
+    Permit,
+    TimeWindow,
+)
+from swarmguard.testing import EventRecorder, FakeClock
+from tests.properties.breaker_model import SECOND, BreakerModel, Call, Filters, Rate, Refusal, Setup, judge, to_ns
+
+CLOSE_ENOUGH = 5e-10
+"""Half a nanosecond: what a float of seconds may be off by."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quiet() -> Iterator[None]:
+    """Keep what is logged about the callbacks that raise here, thousands of times, out of the report."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(logging.getLogger("swarmguard"), "disabled", True)
+        yield
+
+
+# --- what calls end with -----------------------------------------------------------------------------------------------
+
+
+class ServiceError(Exception):
+    """A failure under every configuration here; `after` is what `retry_after` answers to it."""
+
+    def __init__(self, after: object = None) -> None:
+        super().__init__(after)
+        self.after = after
+
+
+class OtherError(Exception):
+    """A failure under the default configuration, neutral where only `ServiceError` is recorded."""
+
+
+class IgnoredError(ServiceError):
+    """Neutral where it is ignored."""
+
+
+class NotFoundError(ServiceError):
+    """A success where it is taken for one."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A returned value: `bad` is what `record_result` answers to it, or raises for None."""
+
+    bad: bool | None = False
+    after: object = None
+
+
+ERRORS: dict[str, Callable[[], BaseException]] = {
+    "other": OtherError,
+    "ignored": IgnoredError,
+    "not found": NotFoundError,
+    "refused inside": lambda: CircuitOpenError("inner", CircuitState.OPEN, 1.0, "open"),
+    "interrupt": KeyboardInterrupt,
+    "exit": SystemExit,
+    "cancelled": asyncio.CancelledError,
+    "group of failures": lambda: ExceptionGroup("", [IgnoredError(), ServiceError(), NotFoundError()]),
+    "group of successes": lambda: ExceptionGroup("", [IgnoredError(), ExceptionGroup("", [NotFoundError()])]),
+    "group of neutrals": lambda: BaseExceptionGroup("", [IgnoredError(), KeyboardInterrupt()]),
+    "mixed group": lambda: BaseExceptionGroup("", [KeyboardInterrupt(), ExceptionGroup("", [OtherError()])]),
+}
+
+ANSWERS: list[object] = [None, None, 0.25, 7, timedelta(seconds=45), 5000.0, "raise", "soon", nan, -3.0]
+
+
+def answer_of(after: object) -> float | None:
+    """Return what an answer of `retry_after` means: an unusable one is none."""
+    if isinstance(after, timedelta):
+        after = after.total_seconds()
+    return after if isinstance(after, int | float) and after >= 0 else None
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a call ends: `how` is "return", "raise", "fail" (said by hand), "release" or "drop"."""
+
+    how: str
+    error: str = "service"
+    after: object = None
+    bad: bool | None = False
+
+    def make(self) -> BaseException:
+        """Make the exception, a fresh one."""
+        return ServiceError(self.after) if self.error == "service" else ERRORS[self.error]()
+
+    @property
+    def reply(self) -> Reply:
+        """What is returned."""
+        return Reply(self.bad, self.after if self.bad else None)
+
+
+successes = st.just(Ending("return"))
+failures = st.builds(Ending, st.sampled_from(["raise", "fail"]), after=st.sampled_from(ANSWERS))
+endings = st.one_of(
+    successes,
+    successes,
+    failures,
+    failures,
+    st.builds(Ending, st.just("return"), after=st.sampled_from(ANSWERS), bad=st.sampled_from([False, True, None])),
+    st.builds(Ending, st.sampled_from(["raise", "raise", "fail"]), error=st.sampled_from(sorted(ERRORS))),
+    st.builds(Ending, st.sampled_from(["release", "drop", "drop"])),
+)
+lengths = st.sampled_from(["no time", "no time", "no time", "almost slow", "just slow", "slow", "a window"])
+"""How long a call takes, in the terms of its configuration."""
+
+# --- configurations ----------------------------------------------------------------------------------------------------
+
+durations = st.one_of(
+    st.sampled_from([0.5, 1.0, 2.5, 30.0]), st.integers(1, 100 * SECOND).map(lambda moment: moment / SECOND)
+)
+shares = st.one_of(st.sampled_from([0.3, 0.5, 0.6, 1.0]), st.integers(1, 1000).map(lambda share: share / 1000))
+
+
+@st.composite
+def rates(draw: st.DrawFn) -> Rate:
+    """Draw a failure-rate policy, down to a window of one call."""
+    calls = draw(st.none() | st.integers(1, 5) | st.just(30))
+    least = st.integers(1, min(4, calls or 4))
+    return Rate(
+        calls=calls,
+        seconds=draw(durations) if calls is None else None,
+        threshold=draw(shares),
+        minimum=draw(least if calls is None else st.none() | least),
+        slow_seconds=draw(st.none() | durations),
+        slow_threshold=draw(shares),
+    )
+
+
+@st.composite
+def setups(draw: st.DrawFn, policies: st.SearchStrategy[Rate | None] = st.none() | rates()) -> Setup:  # noqa: B008
+    """Draw a configuration, from the smallest to the default."""
+    multiplier = draw(st.sampled_from([1.0, 1.0, 0.7, 1.3, 2.0, 3.0]))
+    return Setup(
+        failures=draw(st.sampled_from([1, 1, 2, 3, 5])),
+        rate=draw(policies),
+        successes=draw(st.sampled_from([1, 1, 2, 3, 5])),
+        open_seconds=draw(st.one_of(st.just(0.0), durations, durations)),
+        places=draw(st.sampled_from([1, 1, 2, 3])),
+        probe_seconds=draw(st.none() | durations),
+        multiplier=multiplier,
+        cap=draw(durations if multiplier >= 2 else st.none() | durations),
+        jitter=draw(st.sampled_from([0.0, 0.0, 0.1, 0.5, 1.0])),
+    )
+
+
+class ServiceType(BaseException):
+    """Never raised: makes tuples of types out of single ones."""
+
+
+FILTERS = [
+    (Filters(), {}),
+    (
+        Filters(success=(NotFoundError,), ignore=(IgnoredError,)),
+        {"success_exceptions": NotFoundError, "ignore_exceptions": (ServiceType, IgnoredError)},
+    ),
+    (
+        Filters(success=(NotFoundError,), ignore=(IgnoredError, NotFoundError), record=(ServiceError,)),
+        {
+            "success_exceptions": lambda error: isinstance(error, NotFoundError),
+            "ignore_exceptions": (IgnoredError, NotFoundError),
+            "record_exceptions": (ServiceError,),
+        },
+    ),
+    (  # what a predicate that raises leaves undecided, the next one decides
+        Filters(record=(ServiceError, OtherError)),
+        {
+            "success_exceptions": lambda error: 1 / 0,
+            "ignore_exceptions": lambda error: 1 / 0,
+            "record_exceptions": lambda error: isinstance(error, ServiceError | OtherError),
+        },
+    ),
+    (  # no configuration makes a cancellation or an interrupt count
+        Filters(),
+        {"record_exceptions": BaseException},
+    ),
+]
+
+
+def the_rate(rate: Rate) -> FailureRate:
+    """Build the policy that the model's stands for."""
+    return FailureRate(
+        threshold=rate.threshold,
+        window=TimeWindow(rate.seconds) if rate.calls is None else CountWindow(rate.calls),
+        minimum_calls=rate.minimum,
+        slow_call_duration=rate.slow_seconds,
+        slow_call_rate=rate.slow_threshold,
+    )
+
+
+def the_config(setup: Setup, **more: Any) -> CircuitBreakerConfig:
+    """Build the configuration that the model's stands for."""
+    return CircuitBreakerConfig(
+        failure_threshold=setup.failures,
+        trip=None if setup.rate is None else the_rate(setup.rate),
+        success_threshold=setup.successes,
+        timeout_duration=setup.open_seconds,
+        half_open_max_calls=setup.places,
+        probe_timeout=setup.probe_seconds,
+        backoff_multiplier=setup.multiplier,
+        max_timeout_duration=setup.cap,
+        jitter=setup.jitter,
+        **more,
+    )
+
+
+def is_bad(reply: Reply) -> bool | None:
+    """Serve as `record_result`."""
+    if reply.bad is None:
+        raise RuntimeError("this reply cannot be judged")
+    return reply.bad
+
+
+def wait_for(cause: object) -> Any:
+    """Serve as `retry_after`."""
+    after = getattr(cause, "after", None)
+    if after == "raise":
+        raise RuntimeError("this cause has no answer")
+    return after
+
+
+# --- the faces, as calls that stay in flight, driven by hand -----------------------------------------------------------
+
+Outcome = Callable[[], Reply]
+"""What a guarded body does at its end: it returns a reply or raises."""
+
+
+@types.coroutine
+def pause() -> Generator[str, Outcome, Outcome]:
+    """Suspend a coroutine that no loop runs."""
+    return (yield "paused")
+
+
+def guarded_coroutine(breaker: CircuitBreaker) -> Any:
+    """Return a decorated coroutine function's coroutine."""
+
+    @breaker
+    async def work() -> Reply:
+        return (await pause())()
+
+    return work()
+
+
+def executed_coroutine(breaker: CircuitBreaker) -> Any:
+    """Return the coroutine of `execute`."""
+
+    async def work() -> Reply:
+        return (await pause())()
+
+    return breaker.execute(lambda: work())
+
+
+def guarded_generator(breaker: CircuitBreaker) -> Any:
+    """Return a decorated generator function's generator."""
+
+    @breaker
+    def stream() -> Generator[str, Outcome, Reply]:
+        return (yield "paused")()
+
+    return stream()
+
+
+def block_in_generator(breaker: CircuitBreaker) -> Any:
+    """Return a generator that is suspended in a `with breaker` block."""
+
+    def stream() -> Generator[str, Outcome, Reply]:
+        with breaker:
+            return (yield "paused")()
+
+    return stream()
+
+
+def nested_blocks_in_generator(breaker: CircuitBreaker) -> Any:
+    """Return a generator that is suspended in a `with breaker.acquire()` block."""
+
+    def stream() -> Generator[str, Outcome, Reply]:
+        with breaker.acquire():
+            return (yield "paused")()
+
+    return stream()
+
+
+def block_in_coroutine(breaker: CircuitBreaker) -> Any:
+    """Return a coroutine that is suspended in an `async with breaker` block."""
+
+    async def work() -> Reply:
+        async with breaker:
+            return (await pause())()
+
+    return work()
+
+
+class ByHand:
+    """An async generator, started and ended through the protocol of generators."""
+
+    def __init__(self, stream: AsyncGenerator[str, Outcome]) -> None:
+        self._stream = stream
+
+    def send(self, outcome: Outcome | None) -> str:
+        """Take one step."""
+        step = self._stream.__anext__() if outcome is None else self._stream.asend(outcome)
+        return self._take(step)
+
+    def throw(self, error: BaseException) -> str:
+        """Raise the error inside."""
+        return self._take(self._stream.athrow(error))
+
+    def close(self) -> None:
+        """End early."""
+        with pytest.raises(StopIteration):
+            self._stream.aclose().send(None)
+
+    def _take(self, step: Any) -> str:
+        try:
+            step.send(None)
+        except StopIteration as stop:
+            return stop.value
+        except StopAsyncIteration:
+            raise StopIteration(Reply()) from None
+        raise AssertionError("nothing here waits")
+
+
+def guarded_async_generator(breaker: CircuitBreaker) -> Any:
+    """Return a decorated async generator function's generator."""
+
+    @breaker
+    async def stream() -> AsyncGenerator[str, Outcome]:
+        (yield "paused")()
+
+    return ByHand(stream())
+
+
+SUSPENDED: dict[str, Callable[[CircuitBreaker], Any]] = {
+    "decorated coroutine": guarded_coroutine,
+    "execute": executed_coroutine,
+    "decorated generator": guarded_generator,
+    "decorated async generator": guarded_async_generator,
+    "with": block_in_generator,
+    "with acquire": nested_blocks_in_generator,
+    "async with": block_in_coroutine,
+}
+JUDGES_REPLIES = {"decorated coroutine", "execute", "call", "decorated"}
+"""The faces that see what the guarded code returns."""
+
+
+def call(breaker: CircuitBreaker, outcome: Outcome) -> Reply:
+    """Run through `call`."""
+    return breaker.call(outcome)
+
+
+def decorated(breaker: CircuitBreaker, outcome: Outcome) -> Reply:
+    """Run a decorated function."""
+
+    @breaker
+    def work() -> Reply:
+        return outcome()
+
+    return work()
+
+
+def stacked(breaker: CircuitBreaker, outcome: Outcome) -> Reply:
+    """Run in a block that an `ExitStack` enters and leaves."""
+    with ExitStack() as stack:
+        stack.enter_context(breaker)
+        return outcome()
+
+
+def nested(breaker: CircuitBreaker, outcome: Outcome) -> Reply:
+    """Run in a `with` block."""
+    with breaker:
+        return outcome()
+
+
+ONE_STEP: dict[str, Callable[[CircuitBreaker, Outcome], Reply]] = {
+    "call": call,
+    "decorated": decorated,
+    "exit stack": stacked,
+    "with": nested,
+}
+
+
+def end_permit(permit: Permit, ending: Ending, error: BaseException, *, thrown: bool) -> bool | None:
+    """Settle a permit, a thrown error through its `async with`; None where settling answers nothing."""
+    match ending.how:
+        case "return":
+            return permit.succeed()
+        case "fail":
+            return permit.fail(error)
+        case "release":
+            return permit.release()
+        case "raise":
+            with pytest.raises(type(error)) as caught:
+                if thrown:
+                    leave_async_block(permit, error).send(None)
+                with permit as entered:
+                    assert entered is permit
+                    raise error
+            assert caught.value is error
+    return None
+
+
+async def leave_async_block(permit: Permit, error: BaseException) -> None:
+    """Leave the permit's `async with` block by an exception."""
+    async with permit as entered:
+        assert entered is permit
+        raise error
+
+
+def end_suspended(thing: Any, ending: Ending, error: BaseException, *, thrown: bool) -> None:
+    """End a suspended call, and see that its caller gets what the guarded code gave."""
+    if ending.how == "return":
+        with pytest.raises(StopIteration) as stopped:
+            thing.send(lambda: ending.reply)
+        assert isinstance(stopped.value.value, Reply)
+    elif ending.how in ("raise", "fail"):
+        with pytest.raises(type(error)) as caught:
+            if thrown:
+                thing.throw(error)
+            else:
+                thing.send(lambda: raising(error))
+        assert caught.value is error
+    elif ending.how == "release":
+        thing.close()
+
+
+def raising(error: BaseException) -> Reply:
+    """Raise."""
+    raise error
+
+
+@dataclass(eq=False)
+class Flight:
+    """A call under way: the model's half, the real half, and the face it went through."""
+
+    face: str
+    model: Call
+    real: Any
+
+
+# --- the machine -------------------------------------------------------------------------------------------------------
+
+
+class BreakerMachine(RuleBasedStateMachine):
+    """Drives a breaker and its model side by side."""
+
+    flying: Bundle[Flight] = Bundle("flying")
+    landed: Bundle[Flight] = Bundle("landed")
+
+    @initialize(
+        setup=setups(),
+        filters=st.sampled_from(FILTERS),
+        observed=st.sampled_from([False, False, True]),
+        judged=st.sampled_from([False, False, True]),
+        asks=st.booleans(),
+        start=st.sampled_from([0.0, 1000.25, 123456.789]),
+    )
+    def build(
+        self, setup: Setup, filters: tuple[Filters, dict[str, Any]], observed: bool, judged: bool, asks: bool, start: float
+    ) -> None:
+        """Make the two, and everything that listens."""
+        self.filters, options = filters
+        self.judged = judged
+        self.asks = asks
+        self.now = 0
+        self.draw = 0.0
+        self.clock = FakeClock(start)
+        self.began = self.clock.now()
+        self.sink = EventRecorder()
+        self.seen: list[CallRecord] = []
+        self.told = 0
+        self.observed = observed
+        self.model = BreakerModel(setup)
+        if judged:
+            options = {**options, "record_result": is_bad}
+        if asks:
+            options = {**options, "retry_after": wait_for}
+        self.breaker = CircuitBreaker(
+            "service",
+            the_config(setup, random=lambda: self.draw, **options),
+            clock=self.clock,
+            sink=self.sink,
+            observer=self.seen.append if observed else None,
+        )
+
+    # Calls
+
+    @rule(target=flying, face=st.sampled_from(["permit", "permit", "permit", *SUSPENDED]))
+    def admit(self, face: str) -> Any:
+        """Begin a call that stays in flight."""
+        return self.admit_through(face)
+
+    def admit_through(self, face: str) -> Any:
+        """Begin a call through a face, and return it, or nothing when it is refused."""
+        model = self.model.admit(self.now)
+        if isinstance(model, Refusal):
+            with pytest.raises(CircuitOpenError) as refused:
+                self.begin(face)
+            self.check_refusal(refused.value, model)
+            return multiple()
+        return Flight(face, model, self.begin(face))
+
+    def begin(self, face: str) -> Any:
+        """Begin a call through a face."""
+        if face == "permit":
+            return self.breaker.acquire()
+        thing = SUSPENDED[face](self.breaker)
+        assert thing.send(None) == "paused"
+        return thing
+
+    def check_refusal(self, error: CircuitOpenError, model: Refusal) -> None:
+        """Compare what the refused caller is told."""
+        assert (error.name, error.reason, error.state) == ("service", model.reason, model.state)
+        check_seconds(error.retry_after, model.retry_after)
+
+    @rule(target=landed, flight=consumes(flying), ending=endings, thrown=st.booleans())
+    def settle(self, flight: Flight, ending: Ending, thrown: bool) -> Flight:
+        """End a call that is in flight, and let go of it."""
+        error = ending.make()
+        verdict, answer = self.judge(flight.face, ending, error)
+        if ending.how == "drop":
+            self.model.forget(flight.model, self.now)
+            flight.real = None
+            return flight
+        expected = self.model.settle(flight.model, verdict, self.now, answer, self.draw)
+        if flight.face == "permit":
+            settled = end_permit(flight.real, ending, error, thrown=thrown)
+            assert settled in (None, expected)
+        else:
+            end_suspended(flight.real, ending, error, thrown=thrown)
+        return flight
+
+    def judge(self, face: str, ending: Ending, error: BaseException) -> tuple[str, float | None]:
+        """Return how the rules judge an ending, and what `retry_after` answers to it."""
+        verdict, answer = self.judge_asking(face, ending, error)
+        return verdict, answer if self.asks else None
+
+    def judge_asking(self, face: str, ending: Ending, error: BaseException) -> tuple[str, float | None]:
+        """Do so for a configuration with a `retry_after`."""
+        if ending.how in ("release", "drop"):
+            return "neutral", None
+        if ending.how == "return":
+            failed = self.judged and bool(ending.bad) and face in JUDGES_REPLIES
+            return ("failure", answer_of(ending.after)) if failed else ("success", None)
+        answer = answer_of(getattr(error, "after", None))
+        if ending.how == "fail" and face == "permit":
+            return "failure", answer
+        return judge(error, self.filters, CircuitOpenError), answer
+
+    @rule(flight=landed, ending=endings)
+    def settle_again(self, flight: Flight, ending: Ending) -> None:
+        """Settle a call twice: the second time says False, or nothing, and changes nothing."""
+        if flight.face == "permit" and flight.real is not None:
+            assert not self.model.settle(flight.model, "success", self.now)
+            match ending.how:
+                case "return":
+                    assert flight.real.succeed() is False
+                case "fail":
+                    assert flight.real.fail(ending.make()) is False
+                case "raise":
+                    error = ending.make()
+                    assert not flight.real.__exit__(type(error), error, None)
+                case _:
+                    assert flight.real.release() is False
+
+    @rule(
+        face=st.sampled_from(sorted(ONE_STEP)),
+        calls=st.lists(st.tuples(endings, lengths), min_size=1, max_size=5),
+        draw=st.sampled_from([0.0, 0.25, 0.5, 0.9]),
+    )
+    def call(self, face: str, calls: list[tuple[Ending, str]], draw: float) -> None:
+        """Make a few calls, each begun and ended in one step; `draw` is what `random` gives from now on."""
+        self.draw = draw
+        for ending, length in calls:
+            self.call_once(ONE_STEP[face], face, ending, self.nanoseconds(length))
+            self.same()
+
+    def nanoseconds(self, length: str) -> int:
+        """Return a call's length in nanoseconds."""
+        rate = self.model.setup.rate or Rate()
+        slow, window = to_ns(rate.slow_seconds or 1.0), to_ns(rate.seconds or 1.0)
+        return {"almost slow": slow - 1, "just slow": slow, "slow": slow + 1, "a window": window}.get(length, 0)
+
+    def call_once(self, run: Callable[..., Reply], face: str, ending: Ending, length: int) -> None:
+        """Make one call that takes so long."""
+        error = ending.make()
+        model = self.model.admit(self.now)
+        if isinstance(model, Refusal):
+            with pytest.raises(CircuitOpenError) as refused:
+                run(self.breaker, lambda: pytest.fail("a refused call ran"))
+            self.check_refusal(refused.value, model)
+            return
+
+        def outcome() -> Reply:
+            self.go_to(self.now + length)
+            return ending.reply if ending.how == "return" else raising(error)
+
+        if ending.how == "return":
+            assert run(self.breaker, outcome) == ending.reply
+        else:
+            with pytest.raises(type(error)) as caught:
+                run(self.breaker, outcome)
+            assert caught.value is error
+            ending = Ending("raise")
+        verdict, answer = self.judge(face, ending, error)
+        self.model.settle(model, verdict, self.now, answer, self.draw)
+
+    # Time
+
+    def go_to(self, moment: int) -> None:
+        """Move time; never into the nanosecond in which an open time ends part-way, which no float can tell."""
+        while self.model.on_a_fraction(moment):
+            moment += 1
+        self.clock.advance((moment - self.now) / SECOND)
+        self.now = moment
+
+    @rule(amount=st.one_of(st.integers(0, 3), st.integers(0, 200 * SECOND), st.just(3600 * SECOND)))
+    def pass_time(self, amount: int) -> None:
+        """Let some time pass."""
+        self.go_to(self.now + amount)
+
+    @precondition(lambda self: self.model.edges(self.now))
+    @rule(data=st.data(), offset=st.sampled_from([-1, 0, 0, 0, 1]))
+    def pass_time_to_an_edge(self, data: st.DataObject, offset: int) -> None:
+        """Go to a moment at which time alone changes something, or to one nanosecond before or after it."""
+        edge = data.draw(st.sampled_from(self.model.edges(self.now)), label="edge")
+        self.go_to(max(self.now, edge + offset))
+
+    @precondition(lambda self: self.model.state == "Open")
+    @rule(target=flying, face=st.sampled_from(["permit", *SUSPENDED]), offset=st.sampled_from([-1, 0, 0, 0, 1]))
+    def probe(self, face: str, offset: int) -> Any:
+        """Go to the end of the open time, and begin a call."""
+        self.go_to(max(self.now, ceil(self.model.opened_until) + offset))
+        return self.admit_through(face)
+
+    @precondition(lambda self: self.model.state == "HalfOpen")
+    @rule(target=flying, face=st.sampled_from(["permit", *SUSPENDED]))
+    def probe_again(self, face: str) -> Any:
+        """Begin one more call in half-open."""
+        return self.admit_through(face)
+
+    # The operator
+
+    @rule()
+    def reset(self) -> None:
+        """Reset."""
+        self.model.reset(self.now)
+        self.breaker.reset()
+
+    @precondition(lambda self: self.model.openings < 5 or self.model.state != "Open")
+    @precondition(lambda self: self.model.openings < 25)
+    @rule(duration=st.one_of(st.none(), st.just(0.0), durations))
+    def trip(self, duration: float | None) -> None:
+        """Open by hand."""
+        self.model.trip(self.now, duration, self.draw)
+        if duration is None:
+            self.breaker.trip()
+        else:
+            self.breaker.trip(duration)
+
+    @rule(mode=st.sampled_from(["NORMAL", "NORMAL", "NORMAL", "ISOLATED", "DISABLED", "SHADOW"]))
+    def set_mode(self, mode: str) -> None:
+        """Change the mode."""
+        chosen = BreakerMode[mode]
+        self.model.set_mode(chosen.value, self.now)
+        self.breaker.set_mode(chosen)
+
+    @precondition(lambda self: self.model.mode != "Normal")
+    @rule()
+    def end_mode(self) -> None:
+        """Put things back to normal."""
+        self.model.set_mode("Normal", self.now)
+        self.breaker.set_mode(BreakerMode.NORMAL)
+
+    # The comparison
+
+    @invariant()
+    def same(self) -> None:
+        """Compare all that can be seen, twice: reading it changes nothing."""
+        for _ in range(2):
+            self.check_status()
+            assert [event.topic for event in self.sink.events] == [
+                f"arb.swarm.{told.topic}" for told in self.model.told
+            ]
+        for event in self.sink.events:
+            self.told += 1
+            assert event.sequence == self.told
+        for event, told in zip(self.sink.events, self.model.told, strict=True):
+            assert event.source == "service"
+            assert abs(event.at - (self.began + timedelta(microseconds=told.at / 1000))) <= timedelta(microseconds=1)
+            payload = dict(event.payload)
+            if "open_seconds" in told.payload:
+                check_seconds(payload.pop("open_seconds"), told.payload["open_seconds"])
+            assert payload == {
+                "name": "service",
+                **{key: value for key, value in told.payload.items() if key != "open_seconds"},
+            }
+        self.check_records()
+        self.sink.clear()
+        self.model.told.clear()
+
+    def check_records(self) -> None:
+        """Compare what the observer was told; of a forgotten call it may hear later, but before the next one's end."""
+        expected = self.model.records if self.observed else []
+        assert len(self.seen) <= len(expected)
+        assert all(record.forgotten for record in expected[len(self.seen) :])
+        for record, wanted in zip(self.seen, expected, strict=False):
+            assert (record.name, record.outcome) == ("service", wanted.outcome)
+            if wanted.forgotten:
+                assert record.seconds >= wanted.took / SECOND - CLOSE_ENOUGH
+            else:
+                check_seconds(record.seconds, wanted.took)
+        self.model.records = expected[len(self.seen) :]
+        self.seen.clear()
+
+    def check_status(self) -> None:
+        """Compare what reading shows."""
+        status = self.breaker.status()
+        assert {
+            "state": status.state,
+            "mode": status.mode,
+            "failure_count": status.failure_count,
+            "success_count": status.success_count,
+            "half_open_calls": status.half_open_calls,
+            "openings": status.openings,
+        } == self.model.status(self.now)
+        assert (status.name, self.breaker.state, self.breaker.mode) == ("service", status.state, status.mode)
+        check_seconds(status.retry_after, self.model.retry_after(self.now))
+        check_seconds(self.breaker.retry_after, self.model.retry_after(self.now))
+
+
+def check_seconds(seconds: object, expected: object) -> None:
+    """Compare seconds with nanoseconds: nothing and none are exact, the rest is so to half a nanosecond."""
+    if expected is None or expected == 0:
+        assert seconds == expected
+        return
+    assert isinstance(seconds, float) and isinstance(expected, int | Fraction)
+    assert abs(seconds - expected / SECOND) <= CLOSE_ENOUGH, (seconds, expected)
+
+
+class RecoveryMachine(BreakerMachine):
+    """Starts with an open circuit and has nothing that closes it but its own recovery: half-open, under each mode."""
+
+    reset = trip = call = pass_time = None  # type: ignore[assignment]
+
+    @initialize(
+        setup=setups(st.none()),
+        places=st.sampled_from([1, 2, 3]),
+        filters=st.sampled_from(FILTERS),
+        observed=st.booleans(),
+        judged=st.booleans(),
+    )
+    def build(
+        self, setup: Setup, places: int, filters: tuple[Filters, dict[str, Any]], observed: bool, judged: bool
+    ) -> None:
+        """Make the two, and trip them."""
+        setup = replace(setup, places=places)
+        super().build(setup=setup, filters=filters, observed=observed, judged=judged, asks=True, start=1000.25)
+        self.model.trip(self.now)
+        self.breaker.trip()
+
+
+class WindowMachine(BreakerMachine):
+    """Has a failure rate and no operator: calls fill a window and time empties it, until the circuit opens."""
+
+    reset = trip = set_mode = end_mode = None  # type: ignore[assignment]
+
+    @initialize(setup=setups(rates()), observed=st.booleans(), start=st.sampled_from([0.0, 1000.25, 123456.789]))
+    def build(self, setup: Setup, observed: bool, start: float) -> None:
+        """Make the two."""
+        super().build(setup=setup, filters=FILTERS[0], observed=observed, judged=False, asks=False, start=start)
+
+
+BreakerMachine.TestCase.settings = settings(max_examples=2 * settings.default.max_examples, stateful_step_count=40)
+RecoveryMachine.TestCase.settings = settings(stateful_step_count=30)
+WindowMachine.TestCase.settings = settings(max_examples=2 * settings.default.max_examples, stateful_step_count=20)
+TestBreakerAgainstItsModel = BreakerMachine.TestCase
+TestRecoveryAgainstTheModel = RecoveryMachine.TestCase
+TestWindowsAgainstTheModel = WindowMachine.TestCase
+
+
+# --- the fast path against the slow one --------------------------------------------------------------------------------
+
+class Run:
+    """One breaker under a script of steps, and the trace of what it showed after each."""
+
+    def __init__(self, setup: Setup, *, observed: bool, told: bool = True) -> None:
+        self.clock = FakeClock()
+        self.sink = EventRecorder()
+        self.trace: list[object] = []
+        self.flights: list[tuple[str, Any]] = []
+        self.breaker = CircuitBreaker(
+            "service",
+            the_config(setup, random=lambda: 0.5),
+            clock=self.clock,
+            sink=self.sink if told else None,
+            observer=(lambda record: None) if observed else None,
+        )
+
+    def follow(self, script: list[Callable[[Run], object]]) -> list[object]:
+        """Take every step, and return the trace."""
+        for step in script:
+            try:
+                answer = step(self)
+            except CircuitOpenError as refused:
+                answer = (refused.reason, refused.state, refused.retry_after)
+            self.trace.append((answer, self.breaker.status(), self.breaker.state))
+        return self.trace
+
+    def begin(self, face: str) -> None:
+        """Begin a call that stays in flight."""
+        if face == "permit":
+            self.flights.append((face, self.breaker.acquire()))
+            return
+        thing = SUSPENDED[face](self.breaker)
+        thing.send(None)
+        self.flights.append((face, thing))
+
+    def end(self, index: int, ending: Ending, *, thrown: bool) -> bool | None:
+        """End one of the calls in flight."""
+        if not self.flights:
+            return None
+        face, thing = self.flights.pop(index % len(self.flights))
+        if ending.how == "drop":
+            return None
+        if face == "permit":
+            return end_permit(thing, ending, ending.make(), thrown=thrown)
+        return end_suspended(thing, ending, ending.make(), thrown=thrown)
+
+    def call(self, face: str, ending: Ending) -> object:
+        """Make a call in one step."""
+        if ending.how == "return":
+            return ONE_STEP[face](self.breaker, lambda: ending.reply)
+        error = ending.make()
+        try:
+            ONE_STEP[face](self.breaker, lambda: raising(error))
+        except CircuitOpenError as refused:
+            if refused is not error:
+                raise
+        except BaseException as caught:
+            assert caught is error
+        return None
+
+
+def begin(face: str) -> Callable[[Run], object]:
+    """Return the step that begins a call."""
+    return lambda run: run.begin(face)
+
+
+def end(index: int, ending: Ending, thrown: bool) -> Callable[[Run], object]:
+    """Return the step that ends a call."""
+    return lambda run: run.end(index, ending, thrown=thrown)
+
+
+def at_once(face: str, ending: Ending) -> Callable[[Run], object]:
+    """Return the step that makes a call."""
+    return lambda run: run.call(face, ending)
+
+
+def wait(seconds: float) -> Callable[[Run], object]:
+    """Return the step that lets time pass."""
+    return lambda run: run.clock.advance(seconds)
+
+
+def trip(seconds: float | None) -> Callable[[Run], object]:
+    """Return the step that opens the circuit by hand."""
+    return lambda run: run.breaker.trip(seconds)
+
+
+def put(mode: BreakerMode) -> Callable[[Run], object]:
+    """Return the step that sets a mode."""
+    return lambda run: run.breaker.set_mode(mode)
+
+
+ends = st.builds(end, st.integers(0, 5), endings, st.booleans())
+one_step_calls = st.builds(at_once, st.sampled_from(sorted(ONE_STEP)), endings)
+steps = st.one_of(
+    st.builds(begin, st.sampled_from(["permit", *SUSPENDED])),
+    ends,
+    ends,
+    one_step_calls,
+    one_step_calls,
+    st.builds(wait, durations),
+    st.builds(trip, st.none() | durations),
+    st.builds(put, st.sampled_from([BreakerMode.NORMAL, *BreakerMode])),
+    st.just(lambda run: run.breaker.reset()),
+)
+
+
+@settings(max_examples=2 * settings.default.max_examples)
+@given(setup=setups(), script=st.lists(steps, max_size=60))
+def test_the_fast_path_is_the_slow_path(setup: Setup, script: list[Callable[[Run], object]]) -> None:
+    """A script of calls has the same answers, statuses and events with an observer, without one, and without a sink.
+
+    An observer (or a sink's absence) may choose another way through the code, and nothing else. [B1] [B20]
+    """
+    fast, slow, silent = Run(setup, observed=False), Run(setup, observed=True), Run(setup, observed=False, told=False)
+    assert fast.follow(script) == slow.follow(script) == silent.follow(script)
+    assert fast.sink.events == slow.sink.events
+    assert [event.sequence for event in fast.sink.events] == list(range(1, len(fast.sink.events) + 1))
+
+
+# --- what the machine cannot say ---------------------------------------------------------------------------------------
+
+
+@given(share=st.sampled_from([0.1, 0.5, 1.0]), base=durations)
+def test_a_random_that_raises_leaves_the_open_time_within_the_jitter(share: float, base: float) -> None:
+    """A `random` that raises opens the circuit all the same, for a time within the jitter. [B7] [B18]"""
+    breaker = CircuitBreaker(
+        "service",
+        CircuitBreakerConfig(timeout_duration=base, jitter=share, random=lambda: 1 / 0),
+        clock=FakeClock(),
+    )
+    breaker.trip()
+    assert breaker.state is CircuitState.OPEN
+    assert breaker.retry_after is not None
+    assert base - CLOSE_ENOUGH <= breaker.retry_after <= base * (1 + share) + CLOSE_ENOUGH
+
+
+@pytest.mark.parametrize("cap", [None, 60.0])
+def test_a_long_row_of_openings_grows_past_every_float_without_harm(cap: float | None) -> None:
+    """Thousands of openings in a row still open the circuit, for the cap where there is one. [B18]"""
+    config = CircuitBreakerConfig(backoff_multiplier=3.0, max_timeout_duration=cap)
+    breaker = CircuitBreaker("service", config, clock=FakeClock())
+    for _ in range(3000):
+        breaker.trip()
+    assert breaker.state is CircuitState.OPEN
+    assert breaker.status().openings == 3000
+    wait_now = breaker.retry_after
+    assert wait_now is not None and wait_now >= 60.0
+    assert cap is None or wait_now == cap
+    breaker.reset()
+    breaker.trip()
+    assert breaker.retry_after == 30.0
+
+
+def test_reading_a_time_window_at_its_edge_forgets_nothing_early() -> None:
+    """A call leaves a time window at its full age, for reading and for tripping alike. [B17]"""
+    clock = FakeClock(1000.25)
+    policy = FailureRate(threshold=1.0, window=TimeWindow(10.0), minimum_calls=2)
+    breaker = CircuitBreaker("service", CircuitBreakerConfig(trip=policy), clock=clock)
+    breaker.acquire().fail()
+    clock.advance(to_ns(10.0) / SECOND - 1e-9)
+    assert breaker.status().failure_count == 1
+    clock.advance(1e-9)
+    assert breaker.status().failure_count == 0
+    breaker.acquire().fail()
+    assert breaker.state is CircuitState.CLOSED
+
+
+@pytest.mark.parametrize("face", ["permit", *SUSPENDED])
+def test_a_call_that_a_disabled_breaker_admitted_is_never_recorded(face: str) -> None:
+    """What a mode let through is not recorded either when it ends after the mode. [B16]"""
+    run = Run(Setup(failures=1), observed=False)
+    run.breaker.set_mode(BreakerMode.DISABLED)
+    run.begin(face)
+    run.breaker.set_mode(BreakerMode.NORMAL)
+    run.end(0, Ending("raise"), thrown=False)
+    assert run.breaker.state is CircuitState.CLOSED
+    assert run.sink.topics == ["arb.swarm.circuit.mode_changed"] * 2

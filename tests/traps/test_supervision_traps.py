@@ -1,0 +1,768 @@
+"""Traps that caught other supervisors: each test fails on the behaviour that was reported of them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import anyio
+import pytest
+
+from swarmguard import (
+    AgentExhaustedError,
+    AgentHandle,
+    AgentHealth,
+    Event,
+    Overseer,
+    OverseerConfig,
+    StaleAgentError,
+)
+
+if TYPE_CHECKING:
+    from swarmguard.testing import EventRecorder, FakeClock
+
+pytestmark = pytest.mark.anyio
+
+DEADLY = 6
+"""The failures that make an agent Dead."""
+
+
+@pytest.fixture
+def overseer(clock: FakeClock, events: EventRecorder) -> Overseer:
+    """Give an overseer with the default configuration."""
+    return Overseer(clock=clock, sink=events)
+
+
+def kill(overseer: Overseer, agent_id: UUID) -> None:
+    """Let the agent fail until it is Dead."""
+    for _ in range(DEADLY):
+        overseer.record_agent_failure(agent_id, "broken")
+
+
+def health(overseer: Overseer, agent_id: UUID) -> AgentHealth:
+    """Return the agent's health."""
+    return overseer.get_agent_status(agent_id).health
+
+
+def told(events: EventRecorder, topic: str) -> list[Event]:
+    """Return the events of a topic."""
+    return [event for event in events.events if event.topic == f"arb.swarm.{topic}"]
+
+
+async def beat_for(clock: FakeClock, beat: Callable[[], object], *, every: float = 5.0) -> None:
+    """Beat regularly."""
+    while True:
+        beat()
+        await clock.sleep(every)
+
+
+# --- T30 ---------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_hung_main_is_cancelled_and_restarted(
+    clock: FakeClock, overseer: Overseer, events: EventRecorder
+) -> None:
+    """Under `supervise` with manual beats, a main whose tool hangs is Dead by silence, and the next one runs. [T30]"""
+    lives: list[AgentHandle] = []
+    ended: list[AgentHandle] = []
+
+    async def main(agent: AgentHandle) -> None:
+        assert lives == ended, "the next incarnation started before the last one had ended"
+        lives.append(agent)
+        try:
+            agent.heartbeat()
+            await anyio.sleep_forever()
+        finally:
+            ended.append(agent)
+
+    async with anyio.create_task_group() as tasks:
+        agent_id = await tasks.start(partial(overseer.supervise, "Scanner", main, heartbeat="manual"))
+        await clock.run_for(29.9)
+        assert health(overseer, agent_id) is AgentHealth.HEALTHY
+        assert len(lives) == 1
+        await clock.run_for(10.2)
+        assert len(lives) == 2
+        with pytest.raises(StaleAgentError):
+            lives[0].heartbeat()
+        tasks.cancel_scope.cancel()
+    assert [event.payload["reason"] for event in told(events, "agent.failed")] == ["heartbeat_timeout"]
+    assert [event.payload["reason"] for event in told(events, "agent.recovered")] == ["restart"]
+
+
+async def test_a_main_that_hangs_for_ever_ends_in_a_timeout(clock: FakeClock, overseer: Overseer) -> None:
+    """When every incarnation hangs, `supervise` gives up, and the cause is a `TimeoutError`. [T30]"""
+    lives: list[AgentHandle] = []
+
+    async def main(agent: AgentHandle) -> None:
+        lives.append(agent)
+        await anyio.sleep_forever()
+
+    async def host() -> None:
+        with pytest.raises(AgentExhaustedError) as given_up:
+            await overseer.supervise("Scanner", main, heartbeat="manual")
+        assert isinstance(given_up.value.__cause__, TimeoutError)
+        assert health(overseer, given_up.value.agent_id) is AgentHealth.DEAD
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(host)
+        await clock.run_for(3600)
+    assert len(lives) == 4
+
+
+async def test_a_hung_agent_block_is_seen_when_its_beats_are_manual(clock: FakeClock, overseer: Overseer) -> None:
+    """A block with manual beats that hangs is found stale by `run`; one that beats by itself is not. [T30]"""
+
+    async def hang(heartbeat: str, *, task_status: anyio.abc.TaskStatus[UUID]) -> None:
+        async with overseer.agent("Scanner", heartbeat=heartbeat) as agent:
+            task_status.started(agent.agent_id)
+            await anyio.sleep_forever()
+
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(overseer.run)
+        manual = await tasks.start(hang, "manual")
+        auto = await tasks.start(hang, "auto")
+        await clock.run_for(3600)
+        assert health(overseer, manual) is AgentHealth.DEAD
+        assert overseer.get_agent_status(manual).is_stale
+        assert health(overseer, auto) is AgentHealth.HEALTHY
+        tasks.cancel_scope.cancel()
+
+
+# --- T31 ---------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_stalled_watcher_declares_nobody_dead(
+    clock: FakeClock, overseer: Overseer, events: EventRecorder
+) -> None:
+    """Five stalls of the loop, far longer than the timeout, make none of 200 beating agents Dead. [T31]"""
+    swarm = [overseer.register_agent("Worker") for _ in range(200)]
+
+    def beat() -> None:
+        for agent_id in swarm:
+            overseer.record_heartbeat(agent_id)
+
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(overseer.run)
+        tasks.start_soon(partial(beat_for, clock, beat, every=10.0))
+        for stall in (45.0, 31.0, 3600.0, 100.0, 29 * 86400.0):
+            await clock.run_for(35)
+            clock.advance(stall)
+            await clock.run_for(0)
+            assert overseer.get_swarm_health().dead_agents == 0
+        await clock.run_for(60)
+        tasks.cancel_scope.cancel()
+    assert told(events, "agent.failed") == []
+
+
+async def test_after_a_stall_the_silent_are_found_all_the_same(clock: FakeClock, overseer: Overseer) -> None:
+    """A stall counts as a beat, and no more: who stays silent for a full timeout after it is Dead. [T31]"""
+    silent = overseer.register_agent("Worker")
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(overseer.run)
+        await clock.run_for(5)
+        clock.advance(100)
+        await clock.run_for(29)
+        assert health(overseer, silent) is AgentHealth.HEALTHY
+        await clock.run_for(11)
+        assert health(overseer, silent) is AgentHealth.DEAD
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_stall_does_not_revive_the_stale(clock: FakeClock, overseer: Overseer) -> None:
+    """An agent that was stale before the watcher went away is stale after it. [T31]"""
+    silent = overseer.register_agent("Worker")
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(overseer.run)
+        await clock.run_for(40)
+        assert health(overseer, silent) is AgentHealth.DEAD
+        clock.advance(100)
+        await clock.run_for(0)
+        assert overseer.get_agent_status(silent).is_stale
+        tasks.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(("late", "found"), [(0.0, True), (10.0, True), (10.000000001, False)])
+async def test_one_interval_late_is_not_a_stall(clock: FakeClock, late: float, found: bool) -> None:
+    """A tick up to one interval late still judges; one nanosecond later it is a stall. [T31]"""
+    overseer = Overseer(OverseerConfig(heartbeat_interval_secs=10, heartbeat_timeout_secs=10), clock=clock)
+    silent = overseer.register_agent("Worker")
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(overseer.run)
+        await clock.run_for(0)
+        clock.advance(10.0 + late)
+        await clock.run_for(0)
+        assert overseer.get_agent_status(silent).is_stale is found
+        tasks.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("heartbeat", ["auto", "manual"])
+async def test_a_stall_restarts_no_supervised_agent(
+    clock: FakeClock, overseer: Overseer, events: EventRecorder, heartbeat: str
+) -> None:
+    """Supervisors share the stalled loop: none of them restarts its agent for it. [T31]"""
+    lives: list[AgentHandle] = []
+
+    async def main(agent: AgentHandle) -> None:
+        lives.append(agent)
+        await beat_for(clock, agent.heartbeat, every=10.0)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(5):
+            await tasks.start(partial(overseer.supervise, "Worker", main, heartbeat=heartbeat))
+        for _ in range(5):
+            await clock.run_for(35)
+            clock.advance(1000)
+            await clock.run_for(0)
+        tasks.cancel_scope.cancel()
+    assert len(lives) == 5
+    assert told(events, "agent.failed") == []
+
+
+# --- T32 ---------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_zombie_does_not_beat_for_the_next_incarnation(clock: FakeClock, overseer: Overseer) -> None:
+    """The block of a restarted agent hears that it is stale, and its beats do not hide the new one's silence. [T32]"""
+    refused: list[float] = []
+
+    def beat(agent: AgentHandle) -> None:
+        try:
+            agent.heartbeat()
+        except StaleAgentError:
+            refused.append(clock.monotonic())
+
+    async def zombie(*, task_status: anyio.abc.TaskStatus[UUID]) -> None:
+        async with overseer.agent("Scanner", heartbeat="manual") as agent:
+            task_status.started(agent.agent_id)
+            await beat_for(clock, partial(beat, agent))
+
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(overseer.run)
+        agent_id = await tasks.start(zombie)
+        await clock.run_for(12)
+        assert refused == []
+        overseer.begin_restart(agent_id)
+        overseer.record_agent_recovery(agent_id)
+        await clock.run_for(29)
+        assert health(overseer, agent_id) is AgentHealth.HEALTHY
+        await clock.run_for(11)
+        assert health(overseer, agent_id) is AgentHealth.DEAD
+        assert refused == [15.0, 20.0, 25.0, 30.0, 35.0, 40.0, 45.0, 50.0]
+        tasks.cancel_scope.cancel()
+
+
+async def test_the_automatic_beat_of_a_restarted_agent_stops(clock: FakeClock, overseer: Overseer) -> None:
+    """A block's own background beat belongs to its incarnation too. [T32]"""
+
+    async def zombie(*, task_status: anyio.abc.TaskStatus[UUID]) -> None:
+        async with overseer.agent("Scanner") as agent:
+            task_status.started(agent.agent_id)
+            await anyio.sleep_forever()
+
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(overseer.run)
+        agent_id = await tasks.start(zombie)
+        await clock.run_for(60)
+        assert health(overseer, agent_id) is AgentHealth.HEALTHY
+        overseer.record_agent_recovery(agent_id)
+        await clock.run_for(41)
+        assert health(overseer, agent_id) is AgentHealth.DEAD
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_supervised_main_that_resists_its_end_is_stale_meanwhile(
+    clock: FakeClock, overseer: Overseer, events: EventRecorder
+) -> None:
+    """A main that shields itself and beats on cannot undo its death, nor report for its successor. [T32]"""
+    lives: list[AgentHandle] = []
+    refused: list[str] = []
+
+    async def main(agent: AgentHandle) -> None:
+        lives.append(agent)
+        if len(lives) > 1:
+            await beat_for(clock, agent.heartbeat)
+        with anyio.CancelScope(shield=True):
+            await clock.sleep(100)
+            for report in (agent.heartbeat, agent.success, lambda: agent.failure("late")):
+                try:
+                    report()
+                except StaleAgentError as error:
+                    refused.append(str(error.agent_id))
+            assert len(lives) == 1
+
+    async with anyio.create_task_group() as tasks:
+        agent_id = await tasks.start(partial(overseer.supervise, "Scanner", main, heartbeat="manual"))
+        await clock.run_for(99)
+        assert len(lives) == 1
+        assert health(overseer, agent_id) is AgentHealth.DEAD
+        await clock.run_for(11)
+        assert len(lives) == 2
+        assert health(overseer, agent_id) is AgentHealth.HEALTHY
+        tasks.cancel_scope.cancel()
+    assert refused == [str(agent_id)] * 3
+    assert [event.payload["reason"] for event in told(events, "agent.recovered")] == ["restart"]
+
+
+async def test_the_handle_of_an_agent_that_has_ended_is_stale(overseer: Overseer) -> None:
+    """A handle that outlives its block, or whose agent was unregistered, says so at every use. [T32]"""
+    async with overseer.agent("Scanner") as agent:
+        pass
+    async with overseer.agent("Trader") as other:
+        overseer.unregister_agent(other.agent_id)
+        reports: list[Callable[[], object]] = [agent.heartbeat, agent.success, other.heartbeat, other.success]
+        for report in reports:
+            with pytest.raises(StaleAgentError):
+                report()
+        with pytest.raises(StaleAgentError):
+            await agent.checkpoint()
+    assert overseer.get_all_agent_statuses() == []
+
+
+# --- T33 ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("watchers", [1, 3])
+async def test_a_crash_loop_gets_no_more_restarts_than_its_budget(
+    clock: FakeClock, overseer: Overseer, events: EventRecorder, watchers: int
+) -> None:
+    """An agent that dies after every restart is restarted three times, however many loops watch. [T33]"""
+    agent_id = overseer.register_agent("Worker")
+    restarts: list[float] = []
+
+    async def restart(restarted: UUID, agent_type: str) -> None:
+        assert (restarted, agent_type) == (agent_id, "Worker")
+        restarts.append(clock.monotonic())
+        tasks.start_soon(die_soon)
+
+    async def die_soon() -> None:
+        await clock.sleep(1)
+        kill(overseer, agent_id)
+
+    kill(overseer, agent_id)
+    async with anyio.create_task_group() as tasks:
+        for _ in range(watchers):
+            await tasks.start(overseer.run, restart)
+        await clock.run_for(3600)
+        tasks.cancel_scope.cancel()
+    assert len(restarts) == 3
+    assert overseer.get_agent_status(agent_id).restart_count == 3
+    assert len(told(events, "agent.exhausted")) == 1
+
+
+async def test_a_crashing_main_is_started_once_and_restarted_thrice(
+    clock: FakeClock, overseer: Overseer, events: EventRecorder
+) -> None:
+    """Under `supervise` the budget holds as well, and the last error is the cause of giving up. [T33]"""
+    starts: list[float] = []
+
+    async def main(agent: AgentHandle) -> None:
+        starts.append(clock.monotonic())
+        raise ValueError(f"crash {len(starts)}")
+
+    async def host() -> None:
+        with pytest.raises(AgentExhaustedError) as given_up:
+            await overseer.supervise("Worker", main)
+        assert str(given_up.value.__cause__) == "crash 4"
+
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(overseer.run)
+        tasks.start_soon(host)
+        await clock.run_for(3600)
+        tasks.cancel_scope.cancel()
+    assert len(starts) == 4
+    assert len(told(events, "agent.exhausted")) == 1
+    assert {event.payload["reason"] for event in told(events, "agent.failed")} == {"crashed"}
+
+
+async def test_a_slow_restart_is_not_begun_twice(clock: FakeClock, overseer: Overseer) -> None:
+    """While an attempt is under way, later ticks leave the agent alone. [T33]"""
+    agent_id = overseer.register_agent("Worker")
+    begun: list[float] = []
+
+    async def restart(restarted: UUID, agent_type: str) -> None:
+        begun.append(clock.monotonic())
+        await clock.sleep(300)
+
+    kill(overseer, agent_id)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(overseer.run, restart)
+        await clock.run_for(250)
+        assert len(begun) == 1
+        assert overseer.get_agent_status(agent_id).restart_count == 1
+        await clock.run_for(100)
+        assert not overseer.get_agents_needing_restart()
+        tasks.cancel_scope.cancel()
+    assert len(begun) == 1
+
+
+# --- T34 ---------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_restart_that_raises_is_no_recovery(
+    clock: FakeClock, overseer: Overseer, events: EventRecorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A callback that raises leaves the agent Dead, counted and unannounced; the error is kept and logged. [T34]"""
+    agent_id = overseer.register_agent("Worker")
+    attempts: list[float] = []
+
+    async def restart(restarted: UUID, agent_type: str) -> None:
+        attempts.append(clock.monotonic())
+        if len(attempts) < 3:
+            raise ConnectionError("no container")
+
+    kill(overseer, agent_id)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(overseer.run, restart)
+        await clock.run_for(30)
+        status = overseer.get_agent_status(agent_id)
+        assert (status.health, status.restart_count) == (AgentHealth.DEAD, 1)
+        assert status.error_message is not None
+        assert status.error_message.startswith("ConnectionError")
+        assert told(events, "agent.recovered") == []
+        assert "ConnectionError: no container" in caplog.text
+        await clock.run_for(115)
+        tasks.cancel_scope.cancel()
+    assert len(attempts) == 3
+    assert health(overseer, agent_id) is AgentHealth.HEALTHY
+    assert [event.payload["restart_count"] for event in told(events, "agent.recovered")] == [3]
+
+
+async def test_an_agent_that_died_by_silence_is_dead_after_a_restart_that_failed(
+    clock: FakeClock, overseer: Overseer
+) -> None:
+    """A beat after a failed restart does not make the agent well: its restart failed. [T34]"""
+    agent_id = overseer.register_agent("Worker")
+    clock.advance(30)
+    overseer.check_heartbeats()
+    overseer.begin_restart(agent_id)
+    overseer.record_restart_failure(agent_id, ConnectionError("no container"))
+    overseer.record_heartbeat(agent_id)
+    assert health(overseer, agent_id) is AgentHealth.DEAD
+
+
+async def test_a_restart_that_the_host_cancels_is_not_counted(clock: FakeClock, overseer: Overseer) -> None:
+    """Cancelling `run` in the middle of a restart is neither a recovery nor a failure. [T34]"""
+    agent_id = overseer.register_agent("Worker")
+
+    async def restart(restarted: UUID, agent_type: str) -> None:
+        await anyio.sleep_forever()
+
+    kill(overseer, agent_id)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(overseer.run, restart)
+        await clock.run_for(30)
+        assert overseer.get_agent_status(agent_id).restart_count == 1
+        tasks.cancel_scope.cancel()
+    status = overseer.get_agent_status(agent_id)
+    assert (status.health, status.restart_count) == (AgentHealth.DEAD, 0)
+    assert overseer.get_agents_needing_restart() == [(agent_id, "Worker")]
+
+
+# --- T35 ---------------------------------------------------------------------------------------------------------------
+
+
+async def test_rare_crashes_never_use_up_the_budget(
+    clock: FakeClock, overseer: Overseer, events: EventRecorder
+) -> None:
+    """Ten crashes, with ten good minutes after each restart, are ten first crashes. [T35]"""
+    agent_id = overseer.register_agent("Worker")
+
+    async def restart(restarted: UUID, agent_type: str) -> None:
+        pass
+
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(overseer.run, restart)
+        tasks.start_soon(beat_for, clock, partial(overseer.record_heartbeat, agent_id))
+        for _ in range(10):
+            kill(overseer, agent_id)
+            await clock.run_for(15)
+            assert health(overseer, agent_id) is AgentHealth.HEALTHY
+            assert overseer.get_agent_status(agent_id).restart_count == 1
+            await clock.run_for(600)
+            assert overseer.get_agent_status(agent_id).restart_count == 0
+        tasks.cancel_scope.cancel()
+    assert told(events, "agent.exhausted") == []
+
+
+async def test_rare_crashes_never_end_a_supervised_agent(
+    clock: FakeClock, overseer: Overseer, events: EventRecorder
+) -> None:
+    """A main that crashes after ten good minutes each time is restarted each time. [T35]"""
+    starts: list[float] = []
+
+    async def main(agent: AgentHandle) -> None:
+        starts.append(clock.monotonic())
+        await clock.sleep(600)
+        if len(starts) < 10:
+            raise ValueError("rare")
+
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(overseer.supervise, "Worker", main)
+        await clock.run_for(10 * 700)
+    assert len(starts) == 10
+    assert told(events, "agent.exhausted") == []
+    assert overseer.get_all_agent_statuses() == []
+
+
+async def test_a_recovery_does_not_give_the_budget_back(
+    clock: FakeClock, overseer: Overseer, events: EventRecorder
+) -> None:
+    """A main that crashes just before its budget would return is exhausted, so that a crash loop ends. [T35]"""
+    starts: list[float] = []
+
+    async def main(agent: AgentHandle) -> None:
+        starts.append(clock.monotonic())
+        await clock.sleep(599)
+        raise ValueError("often")
+
+    async def host() -> None:
+        with pytest.raises(AgentExhaustedError):
+            await overseer.supervise("Worker", main)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(host)
+        await clock.run_for(10 * 700)
+    assert len(starts) == 4
+    assert len(told(events, "agent.exhausted")) == 1
+
+
+# --- T36 ---------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_sink_finds_the_state_that_it_is_told_of(clock: FakeClock) -> None:
+    """When an event arrives, asking the overseer shows what the event says. [T36]"""
+    seen: list[tuple[object, object]] = []
+
+    def sink(event: Event) -> None:
+        if event.topic in ("arb.swarm.agent.failed", "arb.swarm.agent.recovered"):
+            status = overseer.get_agent_status(UUID(str(event.payload["agent_id"])))
+            seen.append((event.payload.get("health", AgentHealth.HEALTHY), status.health))
+            seen.append((event.payload.get("consecutive_failures", 0), status.consecutive_failures))
+
+    overseer = Overseer(clock=clock, sink=sink)
+    agent_id = overseer.register_agent("Worker")
+    kill(overseer, agent_id)
+    overseer.record_agent_success(agent_id)
+    clock.advance(30)
+    overseer.check_heartbeats()
+    overseer.record_heartbeat(agent_id)
+    overseer.record_restart_failure(agent_id, "no container")
+    overseer.record_agent_recovery(agent_id)
+    assert len(seen) == 2 * 8
+    assert all(shown == found for shown, found in seen)
+
+
+async def test_a_sink_may_restart_the_agent_that_it_is_told_of(clock: FakeClock, events: EventRecorder) -> None:
+    """A sink that acts on an event causes later events, which come after it, in order. [T36]"""
+
+    def sink(event: Event) -> None:
+        events(event)
+        if event.payload.get("health") == "Dead":
+            overseer.record_agent_recovery(UUID(str(event.payload["agent_id"])))
+
+    overseer = Overseer(clock=clock, sink=sink)
+    agent_id = overseer.register_agent("Worker")
+    kill(overseer, agent_id)
+    assert health(overseer, agent_id) is AgentHealth.HEALTHY
+    assert [event.topic.removeprefix("arb.swarm.agent.") for event in events.events] == [
+        "started",
+        "failed",
+        "failed",
+        "failed",
+        "recovered",
+    ]
+    assert [event.sequence for event in events.events] == [1, 2, 3, 4, 5]
+
+
+# --- T37 ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("death", ["silence", "failures"])
+async def test_the_dead_are_restarted_with_a_cooldown_between(clock: FakeClock, death: str) -> None:
+    """However an agent died, `run` restarts it, and never within the cooldown of the last attempt's end. [T37]"""
+    overseer = Overseer(OverseerConfig(max_restart_attempts=5), clock=clock)
+    agent_id = overseer.register_agent("Worker")
+    begun: list[float] = []
+    ended: list[float] = []
+
+    async def restart(restarted: UUID, agent_type: str) -> None:
+        begun.append(clock.monotonic())
+        await clock.sleep(7)
+        ended.append(clock.monotonic())
+        raise ConnectionError("no container")
+
+    if death == "failures":
+        kill(overseer, agent_id)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(overseer.run, restart)
+        await clock.run_for(30)
+        assert begun == ([10.0] if death == "failures" else [30.0])
+        await clock.run_for(600)
+        tasks.cancel_scope.cancel()
+    assert len(begun) == 5
+    waits = [start - end for start, end in zip(begun[1:], ended, strict=False)]
+    assert all(60 <= wait < 60 + 10 for wait in waits)
+
+
+async def test_a_supervised_agent_is_restarted_at_once_and_then_with_a_cooldown(
+    clock: FakeClock, overseer: Overseer
+) -> None:
+    """Under `supervise` the first restart waits for nothing, and each other for the cooldown exactly. [T37]"""
+    starts: list[float] = []
+
+    async def main(agent: AgentHandle) -> None:
+        starts.append(clock.monotonic())
+        await clock.sleep(3)
+        raise ValueError("broken")
+
+    async def host() -> None:
+        with pytest.raises(AgentExhaustedError):
+            await overseer.supervise("Worker", main)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(host)
+        await clock.run_for(3600)
+    assert starts == [0.0, 3.0, 63.0, 123.0]
+
+
+# --- T38 ---------------------------------------------------------------------------------------------------------------
+
+
+async def test_an_agent_that_beats_while_every_call_fails_reaches_dead(
+    clock: FakeClock, overseer: Overseer, events: EventRecorder
+) -> None:
+    """Beats between failures do not wipe their count. [T38]"""
+    async with overseer.agent("Worker") as agent:
+        for _ in range(DEADLY):
+            await clock.run_for(25)
+            agent.heartbeat()
+            agent.failure("every call fails")
+            agent.heartbeat()
+        status = overseer.get_agent_status(agent.agent_id)
+        assert (status.health, status.consecutive_failures) == (AgentHealth.DEAD, DEADLY)
+        await clock.run_for(600)
+        assert health(overseer, agent.agent_id) is AgentHealth.DEAD
+    assert [event.payload["health"] for event in told(events, "agent.failed")] == ["Degraded", "Unhealthy", "Dead"]
+
+
+async def test_a_supervised_main_whose_every_call_fails_is_restarted(clock: FakeClock, overseer: Overseer) -> None:
+    """Automatic beats do not hide reported failures from the supervisor. [T38]"""
+    lives: list[AgentHandle] = []
+
+    async def main(agent: AgentHandle) -> None:
+        lives.append(agent)
+        while len(lives) == 1:
+            await clock.sleep(20)
+            agent.failure("every call fails")
+        await anyio.sleep_forever()
+
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(overseer.supervise, "Worker", main)
+        await clock.run_for(119)
+        assert len(lives) == 1
+        await clock.run_for(1)
+        assert len(lives) == 2
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_blip_heals_by_beats_alone(clock: FakeClock, overseer: Overseer, events: EventRecorder) -> None:
+    """Once the last failure is as old as the memory, and not before, a beat clears the count. [T38]"""
+    agent_id = overseer.register_agent("Worker")
+    overseer.record_agent_failure(agent_id, "blip")
+    clock.advance(29.999999999)
+    overseer.record_heartbeat(agent_id)
+    assert health(overseer, agent_id) is AgentHealth.DEGRADED
+    clock.advance(0.000000001)
+    overseer.record_heartbeat(agent_id)
+    assert health(overseer, agent_id) is AgentHealth.HEALTHY
+    assert [event.payload["reason"] for event in told(events, "agent.recovered")] == ["heartbeat"]
+
+
+# --- T39 ---------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_mass_death_is_no_mass_start(clock: FakeClock, overseer: Overseer) -> None:
+    """Of 200 agents that die together, ten are being restarted at any moment, and all of them are in the end. [T39]"""
+    swarm = [overseer.register_agent("Worker") for _ in range(200)]
+    running = 0
+    peak = 0
+    order: list[UUID] = []
+
+    async def restart(restarted: UUID, agent_type: str) -> None:
+        nonlocal running, peak
+        running += 1
+        peak = max(peak, running)
+        order.append(restarted)
+        await clock.sleep(3)
+        running -= 1
+
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(overseer.run, restart)
+        for agent_id in swarm:
+            kill(overseer, agent_id)
+        await clock.run_for(9.9)
+        assert running == 0
+        await clock.run_for(0.2)
+        assert running == 10
+        for _ in range(40):
+            await clock.run_for(5)
+            for agent_id in swarm:
+                overseer.record_heartbeat(agent_id)
+        tasks.cancel_scope.cancel()
+    assert peak == 10
+    assert sorted(order) == sorted(swarm)
+    assert overseer.get_swarm_health().overall_health is AgentHealth.HEALTHY
+
+
+async def test_restarts_that_hang_leave_the_watch_going(clock: FakeClock, overseer: Overseer) -> None:
+    """Restarts that never end take their places, and no more: the watcher still finds the silent. [T39]"""
+    stuck = [overseer.register_agent("Worker") for _ in range(20)]
+    for agent_id in stuck:
+        kill(overseer, agent_id)
+    begun: list[UUID] = []
+
+    async def restart(restarted: UUID, agent_type: str) -> None:
+        begun.append(restarted)
+        await anyio.sleep_forever()
+
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(overseer.run, restart)
+        silent = overseer.register_agent("Scanner")
+        await clock.run_for(40)
+        assert len(begun) == 10
+        assert health(overseer, silent) is AgentHealth.DEAD
+        tasks.cancel_scope.cancel()
+
+
+Restart = Callable[[UUID, str], Awaitable[object]]
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+async def test_the_limit_of_concurrent_restarts_is_the_configured_one(clock: FakeClock, limit: int) -> None:
+    """`max_concurrent_restarts` is the limit, and a restart that fails frees its place as well. [T39]"""
+    overseer = Overseer(OverseerConfig(max_concurrent_restarts=limit, max_restart_attempts=1), clock=clock)
+    swarm = [overseer.register_agent("Worker") for _ in range(9)]
+    running: list[UUID] = []
+    peaks: list[int] = []
+
+    async def restart(restarted: UUID, agent_type: str) -> None:
+        running.append(restarted)
+        peaks.append(len(running))
+        try:
+            await clock.sleep(1)
+            if swarm.index(restarted) % 2:
+                raise ConnectionError("no container")
+        finally:
+            running.remove(restarted)
+
+    for agent_id in swarm:
+        kill(overseer, agent_id)
+    callback: Restart = restart
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(overseer.run, callback)
+        await clock.run_for(60)
+        tasks.cancel_scope.cancel()
+    assert max(peaks) == limit
+    assert len(peaks) == 9

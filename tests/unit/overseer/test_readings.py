@@ -1,0 +1,144 @@
+"""What an overseer shows of its swarm, and what keeping it costs."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+
+from swarmguard import AgentHealth, CircuitBreakerRegistry
+
+HEALTHY, DEGRADED, UNHEALTHY, DEAD = AgentHealth
+
+
+def fail(overseer, agent, times):
+    """Report a number of failures."""
+    for _ in range(times):
+        overseer.record_agent_failure(agent, "boom")
+
+
+def test_empty_swarm_is_healthy(overseer):
+    """A swarm without agents is Healthy. [O10]"""
+    health = overseer.get_swarm_health()
+    assert (health.total_agents, health.overall_health, health.is_paused) == (0, HEALTHY, False)
+
+
+def test_health_is_counted(overseer):
+    """Agents are counted by health, and the overall health is the worst agent's. [O10]"""
+    agents = [overseer.register_agent("Scanner") for _ in range(7)]
+    for agent, failures in zip(agents, [0, 0, 0, 1, 2, 4, 6], strict=True):
+        fail(overseer, agent, failures)
+    health = overseer.get_swarm_health()
+    assert health.total_agents == 7
+    assert (health.healthy_agents, health.degraded_agents) == (3, 2)
+    assert (health.unhealthy_agents, health.dead_agents) == (1, 1)
+    assert health.overall_health is DEAD
+    overseer.unregister_agent(agents[-1])
+    assert overseer.get_swarm_health().overall_health is UNHEALTHY
+    overseer.record_agent_success(agents[-2])
+    assert overseer.get_swarm_health().overall_health is DEGRADED
+
+
+def test_statuses_in_the_order_of_registration(overseer):
+    """All agents are shown, the first registered first. [O10]"""
+    agents = [overseer.register_agent(f"Agent {i}") for i in range(5)]
+    overseer.heartbeat(agents[0])
+    fail(overseer, agents[3], 6)
+    assert [status.agent_id for status in overseer.get_all_agent_statuses()] == agents
+
+
+def test_status_is_of_its_moment(overseer, clock):
+    """A status is a value: it does not change with the agent. [O10]"""
+    agent = overseer.register_agent("Scanner")
+    clock.advance(2.5)
+    before = overseer.get_agent_status(agent)
+    fail(overseer, agent, 6)
+    assert (before.health, before.seconds_since_heartbeat) == (HEALTHY, 2.5)
+
+
+def test_swarm_status_has_the_circuits(build):
+    """The swarm's status is health, agents and circuits together. [O10]"""
+    registry = CircuitBreakerRegistry()
+    registry.get_or_create("jupiter").trip()
+    overseer = build(registry=registry)
+    agent = overseer.register_agent("Scanner")
+    status = overseer.get_swarm_status()
+    assert status.health == overseer.get_swarm_health()
+    assert [shown.agent_id for shown in status.agents] == [agent]
+    assert [shown.name for shown in status.circuit_breakers] == ["jupiter"]
+    assert json.loads(json.dumps(status.to_dict()))["circuit_breakers"][0]["state"] == "Open"
+
+
+def test_swarm_status_without_a_registry(overseer):
+    """Without a registry there are no circuits to show. [O10]"""
+    assert overseer.get_swarm_status().circuit_breakers == ()
+
+
+# Cost
+
+
+def steps(action, *args):
+    """Count the lines and calls that an action takes."""
+    taken = 0
+
+    def trace(frame, event, arg):
+        nonlocal taken
+        taken += 1
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        action(*args)
+    finally:
+        sys.settrace(before)
+    return taken
+
+
+def swarm(build, size):
+    """Make a swarm in which one of the agents has failed and one is dead."""
+    overseer = build(heartbeat_timeout_secs=30)
+    agents = [overseer.register_agent("Scanner") for _ in range(size)]
+    fail(overseer, agents[1], 1)
+    fail(overseer, agents[2], 6)
+    return overseer, agents
+
+
+@pytest.mark.parametrize(
+    "method",
+    ["record_heartbeat", "record_agent_success", "record_agent_failure", "begin_restart", "get_agent_status"],
+)
+@pytest.mark.parametrize("index", [0, 1, 2])
+def test_reports_cost_the_same_in_any_swarm(build, method, index):
+    """What one agent reports takes as many steps in a swarm of a thousand as in one of ten. [O14]"""
+    taken = set()
+    for size in (10, 1000):
+        overseer, agents = swarm(build, size)
+        taken.add(steps(getattr(overseer, method), agents[index], *(["boom"] if method.endswith("failure") else [])))
+    assert len(taken) == 1
+
+
+def test_health_costs_the_same_in_any_swarm(build):
+    """Counting the agents by health takes as many steps whatever their number. [O14]"""
+    assert len({steps(swarm(build, size)[0].get_swarm_health) for size in (10, 1000)}) == 1
+
+
+def test_check_costs_what_is_newly_stale(build, clock):
+    """A check takes as many steps as there are newly stale agents, whatever the number of the others. [O14]"""
+    taken = set()
+    for size in (10, 1000):
+        overseer, agents = swarm(build, size)
+        clock.advance(29)
+        for agent in agents[3:]:
+            overseer.heartbeat(agent)
+        clock.advance(1)
+        taken.add(steps(overseer.check_heartbeats))
+        assert overseer.get_agent_status(agents[0]).is_stale
+        assert overseer.get_swarm_health().dead_agents == 3
+    assert len(taken) == 1
+
+
+def test_needing_restart_costs_the_dead(build):
+    """Finding who needs a restart takes as many steps as there are Dead. [O14]"""
+    assert len({steps(swarm(build, size)[0].get_agents_needing_restart) for size in (10, 1000)}) == 1

@@ -1,0 +1,410 @@
+"""`run`: the watch over all agents, and the restarts."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import anyio
+import pytest
+
+from swarmguard import AgentHealth
+
+HEALTHY, DEGRADED, UNHEALTHY, DEAD = AgentHealth
+
+pytestmark = pytest.mark.anyio
+
+
+@asynccontextmanager
+async def running(overseer, restart=None):
+    """Run the watch beside a block."""
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(overseer.run, restart)
+        yield
+        tasks.cancel_scope.cancel()
+
+
+def kill(overseer, agent):
+    """Make an agent Dead by failures."""
+    while overseer.get_agent_status(agent).health is not DEAD:
+        overseer.record_agent_failure(agent, "boom")
+
+
+def register_dead(overseer, agent_type="Scanner"):
+    """Register an agent and make it Dead."""
+    agent = overseer.register_agent(agent_type)
+    kill(overseer, agent)
+    return agent
+
+
+def health(overseer, agent):
+    """Read an agent's health."""
+    return overseer.get_agent_status(agent).health
+
+
+async def succeed(agent_id, agent_type):
+    """Restart an agent at once."""
+
+
+# Ticks
+
+
+async def test_silence_is_seen(overseer, clock):
+    """Each interval the heartbeats are checked. [O11]"""
+    agent = overseer.register_agent("Scanner")
+    async with running(overseer):
+        await clock.run_for(29)
+        assert health(overseer, agent) is HEALTHY
+        await clock.run_for(1)
+        assert health(overseer, agent) is DEAD
+        assert overseer.get_agents_needing_restart() == [(agent, "Scanner")], "nobody restarts it"
+
+
+async def test_interval_is_configured(build, clock):
+    """The checks come every `heartbeat_interval_secs`. [O11]"""
+    overseer = build(heartbeat_interval_secs=7, heartbeat_timeout_secs=10)
+    agent = overseer.register_agent("Scanner")
+    async with running(overseer):
+        await clock.run_for(13.999)
+        assert health(overseer, agent) is HEALTHY
+        await clock.run_for(0.001)
+        assert health(overseer, agent) is DEAD
+
+
+@pytest.mark.parametrize(("stall", "expected"), [(20.0, DEAD), (20.001, HEALTHY), (3600.0, HEALTHY)])
+async def test_late_tick_is_a_beat_of_everybody(build, clock, stall, expected):
+    """A tick that comes more than one interval late judges nobody and gives everybody a full timeout. [O11, T31]"""
+    overseer = build(heartbeat_interval_secs=10, heartbeat_timeout_secs=15)
+    agents = [overseer.register_agent("Scanner") for _ in range(20)]
+    async with running(overseer):
+        await clock.run_for(0)
+        clock.advance(stall)  # the loop stands still: the tick due at 10 comes at `stall`
+        await clock.run_for(0)
+        assert {health(overseer, agent) for agent in agents} == {expected}
+        if expected is HEALTHY:
+            assert overseer.get_agent_status(agents[0]).seconds_since_heartbeat == 0.0
+            await clock.run_for(10)
+            assert overseer.get_swarm_health().dead_agents == 0
+            await clock.run_for(10)
+            assert overseer.get_swarm_health().dead_agents == 20
+
+
+async def test_late_tick_revives_nobody(overseer, clock):
+    """An agent that was stale already stays so when the watcher comes late. [O11]"""
+    agent = overseer.register_agent("Scanner")
+    async with running(overseer):
+        await clock.run_for(30)
+        clock.advance(100)
+        await clock.run_for(0)
+        status = overseer.get_agent_status(agent)
+        assert (status.is_stale, status.seconds_since_heartbeat) == (True, 130.0)
+
+
+async def test_stall_between_waking_and_looking(overseer, clock):
+    """The lateness of a tick is judged by the time at which it acts. [O11, T31]"""
+    agent = overseer.register_agent("Scanner")
+    machine = overseer._core.machine
+    machine.watch(100.0, 99.0)
+    assert health(overseer, agent) is HEALTHY
+    machine.heartbeat(1000.0, agent)  # another thread has got further than the watcher knows
+    machine.watch(100.0, 100.0)
+    assert health(overseer, agent) is HEALTHY
+
+
+async def test_paused_swarm_is_not_judged(overseer, clock):
+    """The watch goes on while paused, judging and restarting nobody. [O11, O9]"""
+    restarted = []
+
+    async def restart(agent_id, agent_type):
+        restarted.append(agent_id)
+
+    silent, dead = overseer.register_agent("Scanner"), register_dead(overseer)
+    overseer.pause_swarm()
+    async with running(overseer, restart):
+        await clock.run_for(300)
+        assert health(overseer, silent) is HEALTHY
+        assert restarted == []
+        overseer.resume_swarm()
+        await clock.run_for(10)
+        assert restarted == [dead]
+
+
+async def test_plain_await(overseer, clock):
+    """The watch is an ordinary coroutine, which ends when it is cancelled. [O11]"""
+    with anyio.CancelScope() as scope:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(overseer.run)
+            await clock.run_for(25)
+            scope.cancel()
+    assert scope.cancelled_caught
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_native_cancellation(overseer):
+    """`Task.cancel()` ends the watch and its restarts, none of them counted. [O11]"""
+    agent = register_dead(overseer)
+    begun = asyncio.Event()
+
+    async def restart(agent_id, agent_type):
+        begun.set()
+        await asyncio.sleep(3600)
+
+    async def host():
+        await overseer.run(restart)
+
+    task = asyncio.create_task(host())
+    await overseer.clock.run_for(10)
+    await begun.wait()
+    assert overseer.get_agent_status(agent).restart_count == 1
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert overseer.get_agent_status(agent).restart_count == 0
+
+
+async def test_restart_is_checked(overseer):
+    """What cannot restart an agent is refused at once. [O11]"""
+    with pytest.raises(TypeError, match="restart must be a callable or None, got 3"):
+        await overseer.run(3)
+
+
+# Restarts
+
+
+async def test_restart_that_returns_is_a_recovery(overseer, clock, events):
+    """The callback gets id and type, and returning from it is a recovery. [O11]"""
+    agent = register_dead(overseer, "Executor")
+    calls = []
+
+    async def restart(agent_id, agent_type):
+        calls.append((agent_id, agent_type, overseer.get_agent_status(agent_id).restart_count))
+        assert overseer.get_agents_needing_restart() == []
+
+    async with running(overseer, restart):
+        await clock.run_for(10)
+        assert calls == [(agent, "Executor", 1)]
+        status = overseer.get_agent_status(agent)
+        assert (status.health, status.restart_count, status.error_message) == (HEALTHY, 1, None)
+        assert events.topics[-1] == "arb.swarm.agent.recovered"
+
+
+async def test_restart_that_raises_is_a_failure(build, clock, events, caplog):
+    """Raising is a failed restart: still Dead, logged, counted, and tried again after the cooldown. [O11, T34]"""
+    overseer = build(heartbeat_timeout_secs=10**6)
+    agent = register_dead(overseer)
+    moments = []
+
+    async def restart(agent_id, agent_type):
+        moments.append(clock.monotonic())
+        raise ConnectionError("refused")
+
+    async with running(overseer, restart):
+        await clock.run_for(10)
+        status = overseer.get_agent_status(agent)
+        assert (status.health, status.restart_count) == (DEAD, 1)
+        assert status.error_message == "ConnectionError: refused"
+        await clock.run_for(1000)
+    assert moments == [10.0, 70.0, 130.0]
+    assert events.topics.count("arb.swarm.agent.exhausted") == 1
+    assert events.topics.count("arb.swarm.agent.recovered") == 0
+    assert [record.message for record in caplog.records] == [f"restarting agent 'Scanner' ({agent}) failed"] * 3
+    assert {record.name for record in caplog.records} == {"swarmguard"}
+    assert caplog.records[0].exc_info[0] is ConnectionError
+
+
+async def test_restart_that_is_no_coroutine_function(overseer, clock, caplog):
+    """A plain function as the callback is a failed restart that says why. [O11]"""
+    agent = register_dead(overseer)
+    async with running(overseer, lambda agent_id, agent_type: None):
+        await clock.run_for(10)
+        assert overseer.get_agent_status(agent).error_message.startswith("TypeError: ")
+    assert len(caplog.records) == 1
+
+
+async def test_restart_that_is_cancelled_by_the_host_is_not_counted(overseer, clock):
+    """A restart that ends with its host never happened. [O11]"""
+    agent = register_dead(overseer)
+
+    async def restart(agent_id, agent_type):
+        await anyio.sleep_forever()
+
+    async with running(overseer, restart):
+        await clock.run_for(10)
+        assert overseer.get_agent_status(agent).restart_count == 1
+    assert overseer.get_agent_status(agent).restart_count == 0
+    assert overseer.get_agents_needing_restart() == [(agent, "Scanner")]
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_stray_cancellation_is_a_failure(overseer, clock, caplog):
+    """A restart that awaits a task which somebody cancelled has failed, though nobody cancels the host. [O11, T33]"""
+    agent = register_dead(overseer)
+
+    async def restart(agent_id, agent_type):
+        future = asyncio.get_running_loop().create_future()
+        future.cancel()
+        await future
+
+    async with running(overseer, restart):
+        await clock.run_for(10)
+        status = overseer.get_agent_status(agent)
+        assert (status.restart_count, status.error_message) == (1, "CancelledError")
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(2)])
+async def test_interrupts_go_through(overseer, clock, error):
+    """What is no `Exception` ends the watch and reaches the host bare; the restart is not counted. [O11]"""
+    agent = register_dead(overseer)
+    caught = []
+
+    async def restart(agent_id, agent_type):
+        raise error
+
+    async def host():
+        try:
+            await overseer.run(restart)
+        except BaseException as exc:
+            caught.append(exc)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(host)
+        await clock.run_for(10)
+    assert caught == [error]
+    assert overseer.get_agent_status(agent).restart_count == 0
+
+
+async def test_budget_holds(build, clock):
+    """A callback that always succeeds cannot restart an agent more often than the budget says. [O11, T33, T35]"""
+    overseer = build(restart_cooldown_secs=0)
+    agent = overseer.register_agent("Scanner")
+    restarts = []
+
+    async def restart(agent_id, agent_type):
+        restarts.append(agent_id)
+
+    async with running(overseer, restart):
+        for _ in range(60):
+            overseer.heartbeat(agent)
+            kill(overseer, agent)
+            await clock.run_for(10)
+    assert len(restarts) == 3
+
+
+async def test_host_that_records_its_restart_itself(overseer, clock, events):
+    """A callback that calls `record_agent_recovery`, as the seed shows it, is counted and told once. [O11]"""
+    agent = register_dead(overseer)
+
+    async def restart(agent_id, agent_type):
+        overseer.record_agent_recovery(agent_id)
+
+    async with running(overseer, restart):
+        await clock.run_for(10)
+    assert overseer.get_agent_status(agent).restart_count == 1
+    assert events.topics.count("arb.swarm.agent.recovered") == 1
+
+
+async def test_agent_that_is_unregistered_during_its_restart(overseer, clock, caplog):
+    """The end of a restart is nothing to an agent that is gone, nor to the next one of that id. [O11]"""
+    agent = register_dead(overseer)
+    go_on = anyio.Event()
+
+    async def restart(agent_id, agent_type):
+        await go_on.wait()
+
+    async with running(overseer, restart):
+        await clock.run_for(10)
+        overseer.unregister_agent(agent)
+        overseer.register_agent("Scanner", agent)
+        kill(overseer, agent)
+        overseer.begin_restart(agent)
+        go_on.set()
+        await clock.run_for(0)
+        assert health(overseer, agent) is DEAD
+    assert caplog.records == []
+
+
+async def test_agent_that_comes_back_before_its_turn(build, clock):
+    """An agent that waited for a place and has recovered meanwhile is left alone. [O11]"""
+    overseer = build(max_concurrent_restarts=1)
+    first, second, third = (register_dead(overseer) for _ in range(3))
+    go_on = anyio.Event()
+    restarted = []
+
+    async def restart(agent_id, agent_type):
+        restarted.append(agent_id)
+        await go_on.wait()
+
+    async with running(overseer, restart):
+        await clock.run_for(10)
+        overseer.record_agent_success(second)
+        go_on.set()
+        await clock.run_for(0)
+        assert restarted == [first, third]
+
+
+@pytest.mark.parametrize("limit", [1, 10])
+async def test_restarts_at_once_are_limited(build, clock, limit):
+    """However many die together, so many restarts run at once, and a free place is used at once. [O11, T39]"""
+    overseer = build(max_concurrent_restarts=limit)
+    agents = [register_dead(overseer) for _ in range(200)]
+    running_now, most, restarted = 0, 0, []
+
+    async def restart(agent_id, agent_type):
+        nonlocal running_now, most
+        running_now += 1
+        most = max(most, running_now)
+        await clock.sleep(0.01)
+        running_now -= 1
+        restarted.append(agent_id)
+
+    async with running(overseer, restart):
+        await clock.run_for(10)
+        assert running_now == limit
+        await clock.run_for(2)
+        assert most == limit
+        assert len(restarted) == 200
+        assert set(restarted) == set(agents)
+
+
+async def test_hung_restart_holds_nobody_up(build, clock):
+    """The watch goes on beside restarts that hang, and so do the others' restarts. [O11]"""
+    overseer = build(max_concurrent_restarts=2)
+    hung = register_dead(overseer)
+    restarted = []
+
+    async def restart(agent_id, agent_type):
+        if agent_id == hung:
+            await anyio.sleep_forever()
+        restarted.append(agent_id)
+
+    async with running(overseer, restart):
+        await clock.run_for(10)
+        silent = overseer.register_agent("Scanner")
+        await clock.run_for(30)
+        assert restarted == [silent]
+
+
+async def test_two_watchers(overseer, clock):
+    """Two watchers of one overseer do not both restart an agent. [O11]"""
+    register_dead(overseer)
+    restarted = []
+
+    async def restart(agent_id, agent_type):
+        restarted.append(agent_id)
+        await anyio.sleep_forever()
+
+    async with running(overseer, restart), running(overseer, restart):
+        await clock.run_for(50)
+    assert len(restarted) == 1
+
+
+async def test_clock_that_fails(overseer, clock, monkeypatch):
+    """An error of the clock ends the watch and reaches the host bare. [O11]"""
+
+    async def sleep(self, seconds):
+        raise OSError("no time")
+
+    monkeypatch.setattr(type(clock), "sleep", sleep)
+    with pytest.raises(OSError, match="no time"):
+        await overseer.run(succeed)
