@@ -1,0 +1,1 @@
+"""What `arbfarm.py` is played with: the services that fail, and the terminal that shows it."""

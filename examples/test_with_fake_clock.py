@@ -1,0 +1,110 @@
+"""How to test code that uses swarmguard: time that only the test moves, and a sink that keeps every event.
+
+Run it with pytest. Nothing here sleeps: thirty seconds, or a day, pass in an instant.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from uuid import UUID
+
+import anyio
+import pytest
+
+from swarmguard import AgentHandle, AgentHealth, CircuitBreaker, CircuitOpenError, CircuitState, Overseer
+from swarmguard.testing import EventRecorder, FakeClock
+
+
+class Payments:
+    """The code under test: a client of a service, with its breaker."""
+
+    def __init__(self, breaker: CircuitBreaker) -> None:
+        self.up = True
+        self.pay = breaker(self._pay)
+
+    def _pay(self, amount: int) -> str:
+        if not self.up:
+            raise ConnectionError("no answer")
+        return f"paid {amount}"
+
+
+def test_the_service_is_left_alone_and_tried_again() -> None:
+    """Five failures open the circuit; half a minute later, three test calls that go well close it."""
+    clock, recorder = FakeClock(), EventRecorder()
+    breaker = CircuitBreaker("payments", clock=clock, sink=recorder)
+    payments = Payments(breaker)
+
+    payments.up = False
+    for _ in range(5):
+        with pytest.raises(ConnectionError):
+            payments.pay(10)
+    with pytest.raises(CircuitOpenError) as refusal:
+        payments.pay(10)
+    assert refusal.value.retry_after == 30
+
+    payments.up = True
+    clock.advance(30)
+    for _ in range(3):
+        assert payments.pay(10) == "paid 10"
+    assert breaker.state is CircuitState.CLOSED
+    assert recorder.topics == [
+        "arb.swarm.circuit.opened",
+        "arb.swarm.circuit.half_opened",
+        "arb.swarm.circuit.closed",
+    ]
+
+
+def test_one_failed_test_call_is_enough() -> None:
+    """A test call that fails opens the circuit for another half minute."""
+    clock, recorder = FakeClock(), EventRecorder()
+    breaker = CircuitBreaker("payments", clock=clock, sink=recorder)
+    payments = Payments(breaker)
+
+    payments.up = False
+    breaker.trip()
+    clock.advance(30)
+    with pytest.raises(ConnectionError):
+        payments.pay(10)
+    assert breaker.retry_after == 30
+    assert recorder.events[-1].payload["reason"] == "probe_failed"
+
+
+@pytest.mark.anyio
+async def test_an_agent_that_hangs_is_restarted() -> None:
+    """An agent without a heartbeat for 30 s is restarted at once, the next time after a cooldown of 60 s."""
+    clock = FakeClock()
+    overseer = Overseer(clock=clock)
+    starts: list[float] = []
+
+    async def scanner(agent: AgentHandle) -> None:
+        agent.heartbeat()
+        starts.append(clock.monotonic())
+        await anyio.sleep_forever()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(partial(overseer.supervise, "Scanner", scanner, heartbeat="manual"))
+        await clock.run_for(100)
+        tasks.cancel_scope.cancel()
+    assert starts == [0, 30, 90]
+
+
+@pytest.mark.anyio
+async def test_the_host_is_asked_to_restart_a_dead_agent() -> None:
+    """The overseer's loop finds an agent that has fallen silent, and has the host restart it."""
+    clock, recorder = FakeClock(), EventRecorder()
+    overseer = Overseer(clock=clock, sink=recorder)
+    scanner = overseer.register_agent("Scanner")
+    restarted: list[tuple[UUID, str]] = []
+
+    async def restart(agent_id: UUID, agent_type: str) -> None:
+        restarted.append((agent_id, agent_type))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(overseer.run, restart)
+        await clock.run_for(29)
+        assert restarted == []
+        await clock.run_for(1)
+        assert restarted == [(scanner, "Scanner")]
+        tasks.cancel_scope.cancel()
+    assert overseer.get_agent_status(scanner).health is AgentHealth.HEALTHY
+    assert recorder.topics == ["arb.swarm.agent.started", "arb.swarm.agent.failed", "arb.swarm.agent.recovered"]

@@ -1,0 +1,161 @@
+"""Making threads and interrupts meet inside the package, at every line of it.
+
+CPython seldom switches threads inside a short piece of code, so thread tests pass without any lock. Here the package's
+own lines are traced, and only those:
+
+- `Interleaver` runs jobs in threads that let each other go ahead at random lines, by a seed.
+- `at_every_line` runs an act again and again, and strikes once in each run, one line later every time: with a signal,
+  a finalizer, or whatever else may come between two lines of a thread.
+
+Coverage and debuggers trace as well; whatever tracer was set before is set again afterwards.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, TypeVar
+
+import swarmguard
+from tests.breaker_tools import SAFETY
+
+S = TypeVar("S")
+
+PACKAGE = str(Path(swarmguard.__file__).parent)
+PATIENCE = 0.0005
+"""Seconds that a thread waits for others who may be waiting for a lock that it holds: a net, no measure."""
+
+
+class Interleaver:
+    """Runs jobs in threads that take turns at random lines of the traced files.
+
+    Args:
+        seed: Decides who pauses where, as far as the operating system leaves it to us.
+        within: The folder or the file whose lines are traced.
+        share: How many of the lines are paused at: 0 to 1.
+    """
+
+    def __init__(self, seed: object, *, within: str = PACKAGE, share: float = 0.2) -> None:
+        self._seed = seed
+        self._within = within
+        self._share = share
+        self._lines = 0
+        self._at_work = 0
+        self._moved = threading.Condition()
+        self._local = threading.local()
+
+    def run(self, jobs: Iterable[Callable[[], object]]) -> list[Any]:
+        """Run the jobs to their ends, and return what they returned; the first error of a job is raised."""
+        jobs = list(jobs)
+        results: list[Any] = [None] * len(jobs)
+        errors: list[BaseException] = []
+        self._at_work = len(jobs)
+        ready = threading.Barrier(len(jobs))
+
+        def work(index: int) -> None:
+            self._local.random = random.Random(f"{self._seed}/{index}")
+            ready.wait(SAFETY)
+            try:
+                results[index] = jobs[index]()
+            except BaseException as error:  # noqa: BLE001 - raised again below
+                errors.append(error)
+            finally:
+                with self._moved:
+                    self._at_work -= 1
+                    self._moved.notify_all()
+
+        threads = [threading.Thread(target=work, args=(index,), daemon=True) for index in range(len(jobs))]
+        before = threading.gettrace()
+        threading.settrace(self._enter)
+        try:
+            for thread in threads:
+                thread.start()
+        finally:
+            threading.settrace(before)  # type: ignore[arg-type]
+        wait_for(threads)
+        if errors:
+            raise errors[0]
+        return results
+
+    def _enter(self, frame: FrameType, event: str, arg: object) -> Any:
+        return self._pass if frame.f_code.co_filename.startswith(self._within) else None
+
+    def _pass(self, frame: FrameType, event: str, arg: object) -> Any:
+        if event == "line":
+            with self._moved:
+                self._lines += 1
+                self._moved.notify_all()
+                chance: random.Random = self._local.random
+                if chance.random() < self._share:
+                    goal = self._lines + chance.randint(1, 40)
+                    self._moved.wait_for(lambda: self._lines >= goal or self._at_work <= 1, PATIENCE)
+        return self._pass
+
+
+def wait_for(threads: Iterable[threading.Thread]) -> None:
+    """Wait until the threads have ended; show where they stand if they do not."""
+    deadline = time.monotonic() + SAFETY
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+        if thread.is_alive():
+            frame = sys._current_frames().get(thread.ident or 0)
+            where = "".join(traceback.format_stack(frame)) if frame else "nowhere"
+            raise AssertionError(f"{thread.name} hangs:\n{where}")
+
+
+@contextmanager
+def struck(number: int, strike: Callable[[], object], *, event: str = "line") -> Iterator[list[bool]]:
+    """Call `strike` in this thread at the package's `number`-th line (or call) in the block, counted from 1.
+
+    What the strike raises comes out of the line that was struck. The value is a list that is empty until then.
+    """
+    done: list[bool] = []
+    count = 0
+
+    def trace(frame: FrameType, kind: str, arg: object) -> Any:
+        nonlocal count
+        if done or not frame.f_code.co_filename.startswith(PACKAGE):
+            return None
+        if kind == event:
+            count += 1
+            if count == number:
+                done.append(True)
+                strike()
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        yield done
+    finally:
+        sys.settrace(before)
+
+
+def at_every_line(
+    make: Callable[[], S],
+    act: Callable[[S], object],
+    strike: Callable[[S], object],
+    check: Callable[[S], object],
+    *,
+    event: str = "line",
+) -> int:
+    """Do `act(make())` with `strike` at its first line of the package, then at its second, and so on to its last.
+
+    After each run `check` looks at what was made. Returns how many lines were struck.
+    """
+    number = 0
+    while True:
+        number += 1
+        subject = make()
+        with struck(number, lambda subject=subject: strike(subject), event=event) as done:
+            act(subject)
+        check(subject)
+        if not done:
+            return number - 1

@@ -1,0 +1,957 @@
+"""Breakers under threads, finalizers and signals, which meet at every line of the package."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import signal
+import sys
+import threading
+
+import anyio
+import pytest
+
+from swarmguard import (
+    BreakerMode,
+    CircuitBreakerConfig,
+    CircuitBreakerRegistry,
+    CircuitOpenError,
+    CircuitState,
+    CountWindow,
+    FailureRate,
+)
+from swarmguard.testing import EventRecorder, FakeClock
+from tests.breaker_tools import (
+    SAFETY,
+    BoomError,
+    boom,
+    build,
+    due_breaker,
+    fail,
+    half_open_breaker,
+    in_thread,
+    refused,
+    succeed,
+)
+from tests.threads.interleave import PACKAGE, Interleaver, at_every_line, struck, wait_for
+
+SEEDS = pytest.mark.parametrize("seed", range(6))
+signals = pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="the platform has no such signal")
+
+
+def attempt(breaker, fn):
+    """Call through the breaker, and tell how it went."""
+    try:
+        breaker.call(fn)
+    except CircuitOpenError:
+        return "refused"
+    except BoomError:
+        return "failure"
+    return "success"
+
+
+def check_story(events, breaker):
+    """See that events are numbered without gaps, follow each other, and end where the breaker is."""
+    assert [event.sequence for event in events.events] == list(range(1, len(events.events) + 1))
+    moves = [event.payload for event in events.events if not event.topic.endswith("mode_changed")]
+    state = "Closed"
+    for move in moves:
+        assert move["previous_state"] == state
+        state = move["state"]
+    assert breaker.state == breaker.status().state == state
+
+
+def check_usable(breaker, clock):
+    """See that the breaker does all it should from here on, in this thread and in another."""
+    breaker.set_mode(BreakerMode.NORMAL)
+    in_thread(breaker.reset)
+    assert breaker.status().failure_count == 0
+    for turn in (lambda act: act(), in_thread):
+        turn(lambda: succeed(breaker))
+        turn(lambda: fail(breaker, breaker.config.failure_threshold))
+        turn(lambda: refused(breaker))
+        clock.advance(breaker.retry_after)
+        turn(lambda: succeed(breaker, breaker.config.success_threshold))
+        assert breaker.state is CircuitState.CLOSED
+
+
+# The harness
+
+
+class Racy:
+    """A counter without a lock."""
+
+    value = 0
+
+    def add(self):
+        """Add one, if nobody comes between."""
+        value = self.value
+        self.value = value + 1
+
+
+def test_harness_shows_a_missing_lock():
+    """A read and a write without a lock lose updates under the interleaver, though not otherwise [T23]."""
+    lost = 0
+    for seed in range(10):
+        racy = Racy()
+        jobs = [lambda racy=racy: [racy.add() for _ in range(20)]] * 3
+        Interleaver(seed, within=__file__).run(jobs)
+        lost += racy.value < 60
+    assert lost
+
+
+def test_harness_puts_the_tracer_back():
+    """Whatever tracer was set before is set again, when a job fails too [T23]."""
+    seen = []
+
+    def tracer(*_):
+        seen.append(1)
+
+    before, before_threads = sys.gettrace(), threading.gettrace()
+    sys.settrace(tracer)
+    threading.settrace(tracer)
+    try:
+        with pytest.raises(BoomError):
+            Interleaver(0).run([boom])
+        with contextlib.suppress(BoomError), struck(1, boom):
+            build(FakeClock())
+        after, after_threads = sys.gettrace(), threading.gettrace()
+    finally:
+        sys.settrace(before)
+        threading.settrace(before_threads)
+    assert after is tracer
+    assert after_threads is tracer
+
+
+def test_harness_strikes_every_line():
+    """An act is struck at each of its lines in turn, and the number of lines is told [T23]."""
+    struck_at = []
+
+    def strike(_):
+        frame = sys._getframe()
+        while not frame.f_code.co_filename.startswith(PACKAGE):
+            frame = frame.f_back
+        struck_at.append((frame.f_code.co_name, frame.f_lineno))
+
+    lines = at_every_line(lambda: build(FakeClock()), fail, strike, lambda _: None)
+    assert lines == len(struck_at) > 10
+    assert len(set(struck_at)) > 10
+
+
+# Places, openings, counts, events
+
+
+@SEEDS
+@pytest.mark.parametrize("places", [1, 3])
+def test_places(clock, seed, places):
+    """However threads interleave, no more than `half_open_max_calls` test calls are in flight [B3] [T02]."""
+    breaker = due_breaker(clock, half_open_max_calls=places, success_threshold=10_000)
+    lock = threading.Lock()
+    inside, most = 0, 0
+
+    def work():
+        nonlocal inside, most
+        with lock:
+            inside += 1
+            most = max(most, inside)
+        breaker.status()  # lines of the package, at which others may come
+        with lock:
+            inside -= 1
+
+    jobs = [lambda: [attempt(breaker, work) for _ in range(8)]] * 4
+    outcomes = [outcome for outcomes in Interleaver(seed).run(jobs) for outcome in outcomes]
+    assert 1 <= most <= places
+    status = breaker.status()
+    assert (status.half_open_calls, status.success_count) == (0, outcomes.count("success"))
+
+
+@SEEDS
+def test_one_opening(clock, seed):
+    """Threads whose calls fail at once open the circuit once, with one event, and count one opening [B1] [T23]."""
+    events = EventRecorder()
+    breaker = build(clock, events, failure_threshold=3, backoff_multiplier=2)
+    jobs = [lambda: [attempt(breaker, boom) for _ in range(4)]] * 4
+    Interleaver(seed).run(jobs)
+    assert (breaker.status().openings, breaker.retry_after) == (1, 30.0)
+    assert events.topics == ["arb.swarm.circuit.opened"]
+
+
+@SEEDS
+def test_one_closing(clock, seed):
+    """Threads whose test calls succeed at once close the circuit once, and late failures open it no more [B3] [B5]."""
+    events = EventRecorder()
+    breaker = half_open_breaker(clock, events, half_open_max_calls=8, success_threshold=4)
+    permits = [breaker.acquire() for _ in range(8)]
+    Interleaver(seed).run([permit.succeed for permit in permits])
+    assert breaker.state is CircuitState.CLOSED
+    assert [topic.rpartition(".")[2] for topic in events.topics] == ["opened", "half_opened", "closed"]
+    check_story(events, breaker)
+
+
+@SEEDS
+def test_one_reopening(clock, seed):
+    """Threads whose test calls fail at once open the circuit again once [B3] [T23]."""
+    events = EventRecorder()
+    breaker = half_open_breaker(clock, events, half_open_max_calls=6, backoff_multiplier=2)
+    permits = [breaker.acquire() for _ in range(6)]
+    assert Interleaver(seed).run([permit.fail for permit in permits]) == [True] * 6
+    assert (breaker.status().openings, breaker.retry_after) == (2, 20.0)
+    check_story(events, breaker)
+
+
+@SEEDS
+@pytest.mark.parametrize("kind", ["streak", "count window", "time window"])
+@pytest.mark.parametrize("observed", [False, True])
+def test_exact_counts(clock, seed, kind, observed):
+    """Every failure is counted exactly once, on the fast lane and off it [B1] [B17] [T23]."""
+    trip = FailureRate(window=CountWindow(1000), minimum_calls=1000) if kind == "count window" else None
+    if kind == "time window":
+        from swarmguard import TimeWindow
+
+        trip = FailureRate(window=TimeWindow(1000), minimum_calls=1000)
+    records = []
+    breaker = build(clock, trip=trip, failure_threshold=1000, observer=records.append if observed else None)
+    mixed = [boom, lambda: None] if trip else [boom]
+    jobs = [lambda: [attempt(breaker, fn) for fn in mixed * 6]] * 4
+    Interleaver(seed).run(jobs)
+    assert breaker.status().failure_count == 24
+    assert len(records) == (24 * len(mixed) if observed else 0)
+
+
+@SEEDS
+def test_successes_are_counted_exactly(clock, seed):
+    """A window without room for error: every success and every failure of every thread is in it [B17] [T23]."""
+    breaker = build(clock, trip=FailureRate(threshold=0.5, window=CountWindow(48)))
+    jobs = [lambda: [attempt(breaker, fn) for fn in (lambda: None, boom, lambda: None) * 4]] * 4
+    Interleaver(seed).run(jobs)
+    assert breaker.status().failure_count in {16, 0}
+    breaker.reset()
+    fail(breaker, 7)
+    succeed(breaker, 12)
+    assert breaker.state is CircuitState.CLOSED
+
+
+@SEEDS
+def test_events_tell_one_story(clock, seed):
+    """Whatever threads do at once, the events are numbered and ordered as the circuit moved [C3] [C6] [T23]."""
+    events = EventRecorder()
+    breaker = build(clock, events, failure_threshold=1, success_threshold=1, timeout_duration=0)
+
+    def calls():
+        for _ in range(6):
+            attempt(breaker, boom)
+            attempt(breaker, lambda: None)
+
+    def operator():
+        for _ in range(4):
+            breaker.trip()
+            breaker.set_mode(BreakerMode.SHADOW)
+            breaker.reset()
+            breaker.set_mode(BreakerMode.NORMAL)
+
+    Interleaver(seed).run([calls, calls, operator])
+    check_story(events, breaker)
+    assert len(events.events) > 8
+
+
+@SEEDS
+def test_permit_is_settled_by_one_thread(clock, seed):
+    """Of the threads that settle one permit exactly one is told True, and that one's verdict counts [B13]."""
+    for _ in range(4):
+        breaker = half_open_breaker(clock, success_threshold=5)
+        permit = breaker.acquire()
+        ways = [permit.succeed, permit.fail, permit.release, permit.succeed]
+        answers = Interleaver(seed).run(ways)
+        assert sorted(answers) == [False, False, False, True]
+        status = breaker.status()
+        winner = ways[answers.index(True)].__name__
+        expected = {"succeed": ("HalfOpen", 1), "fail": ("Open", 0), "release": ("HalfOpen", 0)}[winner]
+        assert (status.state, status.success_count) == expected
+        assert status.half_open_calls == 0
+
+
+@SEEDS
+def test_no_admission_after_an_observed_opening(clock, seed):
+    """Once a thread has seen the circuit open, no call that begins afterwards runs, on any face [B2] [B9]."""
+    breaker = build(clock, failure_threshold=2)
+    seen = threading.Event()
+    wrong = []
+
+    def work(began_after):
+        if began_after:
+            wrong.append(threading.current_thread().name)
+
+    decorated = breaker(work)
+
+    def block(began_after):
+        with breaker:
+            work(began_after)
+
+    def caller():
+        for _ in range(10):
+            for face in (decorated, lambda after: breaker.call(work, after), block):
+                with contextlib.suppress(CircuitOpenError):
+                    face(seen.is_set())
+
+    def watcher():
+        for _ in range(200):
+            if breaker.state is CircuitState.OPEN:
+                seen.set()
+                return
+
+    def failing():
+        attempt(breaker, boom)
+        attempt(breaker, boom)
+
+    Interleaver(seed).run([caller, caller, watcher, failing, failing])
+    assert wrong == []
+
+
+@SEEDS
+@pytest.mark.parametrize("mode", [BreakerMode.ISOLATED, BreakerMode.DISABLED])
+def test_mode_holds_once_it_is_observed(clock, seed, mode):
+    """Once a thread has seen a mode, calls that begin afterwards obey it [B16] [B9]."""
+    breaker = build(clock)
+    if mode is BreakerMode.DISABLED:
+        breaker.trip()
+    seen = threading.Event()
+    wrong = []
+
+    def caller():
+        for _ in range(30):
+            after = seen.is_set()
+            outcome = attempt(breaker, lambda: None)
+            if after and (outcome == "refused") is not (mode is BreakerMode.ISOLATED):
+                wrong.append(outcome)
+
+    def watcher():
+        for _ in range(300):
+            if breaker.mode is mode:
+                seen.set()
+                return
+
+    Interleaver(seed, share=0.4).run([caller, caller, watcher, lambda: breaker.set_mode(mode)])
+    assert wrong == []
+
+
+@SEEDS
+def test_no_refusal_after_an_observed_reset(clock, seed):
+    """Once a thread has seen the circuit closed, calls that begin afterwards run [B1] [B16]."""
+    breaker = build(clock)
+    breaker.trip()
+    seen = threading.Event()
+    wrong = []
+
+    def caller():
+        for _ in range(20):
+            after = seen.is_set()
+            if attempt(breaker, lambda: None) == "refused" and after:
+                wrong.append(1)
+
+    def watcher():
+        for _ in range(200):
+            if breaker.state is CircuitState.CLOSED:
+                seen.set()
+                return
+
+    Interleaver(seed).run([caller, caller, watcher, breaker.reset])
+    assert wrong == []
+
+
+@SEEDS
+def test_leases_under_threads(clock, seed):
+    """While time passes, no more leases run at once than there are places [B3] [B4]."""
+    breaker = due_breaker(clock, half_open_max_calls=2, probe_timeout=5, success_threshold=10_000)
+    lock = threading.Lock()
+    ends = []
+
+    def acquire():
+        for _ in range(6):
+            with contextlib.suppress(CircuitOpenError), lock:
+                began = clock.monotonic()
+                kept.append(breaker.acquire())
+                ends.append(began + 5)
+                assert sum(end > clock.monotonic() for end in ends) <= 2
+
+    def time_passes():
+        for _ in range(12):
+            with lock:
+                clock.advance(1)
+            breaker.status()
+
+    kept = []
+    Interleaver(seed).run([acquire, acquire, acquire, time_passes])
+    assert len(kept) >= 2
+
+
+# The registry
+
+
+@SEEDS
+def test_get_or_create_creates_once(clock, seed):
+    """However many threads ask for a name at once, there is one breaker, and everybody gets it [R1]."""
+    registry = CircuitBreakerRegistry(clock=clock)
+    jobs = [lambda: [registry.get_or_create(name) for name in "abc"]] * 4
+    got = Interleaver(seed).run(jobs)
+    assert len({tuple(map(id, breakers)) for breakers in got}) == 1
+    assert list(registry) == got[0]
+
+
+@SEEDS
+def test_get_or_create_with_two_configurations(clock, seed):
+    """Of threads that ask with different configurations one kind wins, and all others get a `ValueError` [R1]."""
+    registry = CircuitBreakerRegistry(clock=clock)
+    configs = [CircuitBreakerConfig(failure_threshold=threshold) for threshold in (2, 3, 2, 3)]
+
+    def ask(config):
+        try:
+            return registry.get_or_create("api", config)
+        except ValueError:
+            return None
+
+    got = Interleaver(seed).run([lambda config=config: ask(config) for config in configs])
+    winner = registry.get("api")
+    assert got == [winner if config == winner.config else None for config in configs]
+
+
+@SEEDS
+def test_registry_is_read_while_it_changes(clock, seed):
+    """Reading a registry is safe while other threads add and remove [R2]."""
+    registry = CircuitBreakerRegistry(clock=clock)
+
+    def change():
+        for number in range(20):
+            registry.get_or_create(str(number))
+            registry.remove(str(number - 3))
+
+    def read():
+        for _ in range(10):
+            assert all(breaker.name in breaker.status().name for breaker in registry)
+            registry.get_all_states()
+            registry.statuses()
+            registry.reset_all()
+
+    Interleaver(seed).run([change, read, read])
+
+
+# Nothing is held while other people's code runs
+
+
+def meddling(breaker_of, answer=None):
+    """Return a callback that uses the breaker from another thread, which would hang if a lock were held."""
+    busy = threading.Event()
+
+    def callback(*_):
+        if not busy.is_set():  # a clock is read by the other thread as well
+            busy.set()
+            try:
+                for act in (breaker_of().status, lambda: breaker_of().retry_after, lambda: breaker_of().acquire):
+                    in_thread(act)
+            finally:
+                busy.clear()
+            used.append(1)
+        return answer
+
+    used = callback.used = []
+    return callback
+
+
+@pytest.mark.parametrize(
+    ("field", "answer"),
+    [
+        ("record_exceptions", True),
+        ("ignore_exceptions", False),
+        ("success_exceptions", False),
+        ("record_result", True),
+        ("retry_after", 5.0),
+        ("random", 0.5),
+    ],
+)
+def test_no_lock_is_held_around_settings(clock, field, answer):
+    """No lock is held while a predicate, `retry_after` or `random` runs [B9]."""
+    callback = meddling(lambda: breaker, answer)
+    config = {field: callback} | ({"jitter": 1.0} if field == "random" else {})
+    breaker = build(clock, failure_threshold=2, **config)
+    for _ in range(2):
+        if field == "record_result":
+            breaker.call(lambda: 503)
+        else:
+            fail(breaker)
+    assert breaker.state is CircuitState.OPEN
+    assert callback.used
+
+
+@pytest.mark.parametrize("role", ["sink", "observer", "fn"])
+def test_no_lock_is_held_around_callbacks(clock, role):
+    """No lock is held while the sink, the observer or the guarded function runs [B9]."""
+    callback = meddling(lambda: breaker)
+    roles = {role: callback} if role != "fn" else {}
+    breaker = build(clock, failure_threshold=1, success_threshold=1, timeout_duration=0, **roles)
+    for _ in range(2):
+        attempt(breaker, callback if role == "fn" else lambda: None)
+        attempt(breaker, boom)
+    breaker.trip()
+    breaker.set_mode(BreakerMode.SHADOW)
+    breaker.reset()
+    assert callback.used
+
+
+class MeddlingClock(FakeClock):
+    """A clock that uses a breaker whenever it is read."""
+
+    meddle = None
+
+    def monotonic(self):
+        """Meddle, and return the time."""
+        if self.meddle is not None:
+            self.meddle()
+        return super().monotonic()
+
+
+def test_no_lock_is_held_around_the_clock(events):
+    """No lock is held while the clock is read: it is the caller's code too [B9]."""
+    clock = MeddlingClock()
+    breaker = build(clock, events, failure_threshold=1, timeout_duration=0, jitter=0.5, observer=lambda _: None)
+    clock.meddle = meddling(lambda: breaker)
+    attempt(breaker, boom)
+    attempt(breaker, lambda: None)
+    attempt(breaker, boom)
+    breaker.trip()
+    breaker.reset()
+    breaker.set_mode(BreakerMode.ISOLATED)
+    refused(breaker)
+    with contextlib.suppress(CircuitOpenError), breaker:
+        pass
+    assert len(clock.meddle.used) > 8
+
+
+def test_one_breaker_in_many_loops_and_threads(clock):
+    """One breaker serves event loops of both kinds and plain threads at once [B9]."""
+    breaker = build(clock, failure_threshold=1000)
+    everybody = threading.Barrier(4)
+
+    async def failing():
+        await anyio.lowlevel.checkpoint()
+        raise BoomError
+
+    async def loop():
+        await anyio.to_thread.run_sync(everybody.wait, SAFETY)
+        for _ in range(20):
+            with contextlib.suppress(BoomError):
+                await breaker.execute(failing)
+            with contextlib.suppress(BoomError):
+                async with breaker:
+                    await failing()
+
+    def plain():
+        everybody.wait(SAFETY)
+        fail(breaker, 40)
+
+    jobs = [
+        lambda: anyio.run(loop, backend="trio"),
+        lambda: anyio.run(loop, backend="asyncio"),
+        lambda: asyncio.run(loop()),
+        plain,
+    ]
+    threads = [threading.Thread(target=job, daemon=True) for job in jobs]
+    for thread in threads:
+        thread.start()
+    wait_for(threads)
+    assert breaker.status().failure_count == 160
+
+
+# Finalizers
+
+
+def guarded_generator(breaker):
+    """Return a guarded generator that is suspended in its call."""
+
+    @breaker
+    def numbers():
+        yield 1
+        yield 2
+
+    iterator = numbers()
+    next(iterator)
+    return iterator
+
+
+def guarded_block(breaker):
+    """Return a generator that is suspended in a block."""
+
+    def block():
+        with breaker:
+            yield
+
+    iterator = block()
+    next(iterator)
+    return iterator
+
+
+def guarded_async_generator(breaker):
+    """Return a guarded async generator that is suspended in its call, without an event loop."""
+
+    @breaker
+    async def numbers():
+        yield 1
+        yield 2
+
+    iterator = numbers()
+    with contextlib.suppress(StopIteration):
+        anext(iterator).__await__().__next__()
+    return iterator
+
+
+HOLDERS = pytest.mark.parametrize(
+    "hold",
+    [lambda breaker: breaker.acquire(), guarded_generator, guarded_block, guarded_async_generator],
+    ids=["permit", "generator", "block", "async generator"],
+)
+ACTS = pytest.mark.parametrize(
+    "act",
+    [
+        lambda breaker: attempt(breaker, lambda: None),
+        lambda breaker: attempt(breaker, boom),
+        lambda breaker: breaker.status(),
+        lambda breaker: breaker.retry_after,
+        lambda breaker: breaker.reset(),
+        lambda breaker: breaker.trip(),
+        lambda breaker: breaker.set_mode(BreakerMode.SHADOW),
+        lambda breaker: list(guarded_generator(breaker)),
+        lambda breaker: list(guarded_block(breaker)),
+    ],
+    ids=["success", "failure", "status", "retry_after", "reset", "trip", "set_mode", "generator", "block"],
+)
+
+
+class Case:
+    """A half-open breaker, something that holds one of its places, and what was seen."""
+
+    def __init__(self, hold, **config):
+        self.clock = FakeClock()
+        self.events = EventRecorder()
+        self.seen = []
+        observer = self.observe if config.pop("observed", False) else None
+        self.breaker = build(
+            self.clock,
+            self.events,
+            observer=observer,
+            **{"failure_threshold": 1, "success_threshold": 5, "timeout_duration": 10, "half_open_max_calls": 3}
+            | config,
+        )
+        self.breaker.trip()
+        self.clock.advance(10)
+        self.breaker.acquire().release()
+        self.held = [hold(self.breaker)]
+        self.seen.clear()
+
+    def observe(self, record):
+        """Be an observer who looks at the breaker from another thread."""
+        self.seen.append(record.outcome)
+        in_thread(self.breaker.status)
+
+
+@HOLDERS
+@ACTS
+@pytest.mark.parametrize("observed", [False, True])
+def test_finalizer_strikes_at_every_line(hold, act, observed):
+    """What holds a place may be collected between any two lines: nothing hangs, and the place is free [B13] [B9]."""
+
+    def check(case):
+        case.held.clear()
+        check_story(case.events, case.breaker)
+        assert case.breaker.status().half_open_calls == 0
+        check_usable(case.breaker, case.clock)
+
+    def run():
+        return at_every_line(
+            lambda: Case(hold, observed=observed),
+            lambda case: act(case.breaker),
+            lambda case: case.held.clear(),
+            check,
+        )
+
+    assert in_thread(run) > 3
+
+
+@HOLDERS
+def test_finalizer_does_not_wait_for_another_thread(hold):
+    """What is collected in one thread does not wait while another thread is at any line of the breaker [B13]."""
+
+    def strike(case):
+        in_thread(case.held.clear)
+
+    lines = in_thread(
+        at_every_line,
+        lambda: Case(hold),
+        lambda case: case.breaker.reset(),
+        strike,
+        lambda case: check_usable(case.breaker, case.clock),
+    )
+    assert lines > 3
+
+
+@SEEDS
+def test_dropped_permits_are_reported_once(clock, seed):
+    """Every permit that is dropped is reported to the observer exactly once, however threads interleave [B20] [B13]."""
+    records = []
+    breaker = build(clock, observer=lambda record: records.append(record.outcome))
+
+    def work():
+        for _ in range(6):
+            breaker.acquire()
+            attempt(breaker, lambda: None)
+
+    Interleaver(seed).run([work] * 4)
+    attempt(breaker, lambda: None)
+    assert sorted(records) == ["neutral"] * 24 + ["success"] * 25
+
+
+def test_eager_garbage_collection(clock):
+    """With the collector at work at every allocation, cycles of permits and generators are released in time [B13]."""
+    breaker = due_breaker(clock, half_open_max_calls=50, success_threshold=100_000)
+
+    def make_cycles():
+        for _ in range(30):
+            for hold in (lambda breaker: breaker.acquire(), guarded_generator, guarded_block):
+                with contextlib.suppress(CircuitOpenError):
+                    cycle = [hold(breaker)]
+                    cycle.append(cycle)
+                    del cycle
+                breaker.status()
+                attempt(breaker, lambda: None)
+
+    threads = [threading.Thread(target=make_cycles, daemon=True) for _ in range(3)]
+    frozen = gc.get_freeze_count()
+    thresholds = gc.get_threshold()
+    gc.collect()
+    gc.freeze()  # or every collection would look through all that the other tests have left
+    gc.set_threshold(1)
+    try:
+        for thread in threads:
+            thread.start()
+        wait_for(threads)
+    finally:
+        gc.set_threshold(*thresholds)
+        if not frozen:
+            gc.unfreeze()
+    gc.collect()
+    assert breaker.status().half_open_calls == 0
+
+
+# Signals
+
+
+@pytest.fixture
+def alarm():
+    """Raise in the main thread if it hangs."""
+
+    def ring(*_):
+        raise AssertionError("the main thread hangs")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, SAFETY * 2)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@contextlib.contextmanager
+def handler(act):
+    """Have `act` called by a signal handler."""
+    before = signal.signal(signal.SIGUSR1, lambda *_: act())
+    try:
+        yield lambda: signal.raise_signal(signal.SIGUSR1)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+STRIKES = pytest.mark.parametrize(
+    "strike",
+    [
+        lambda breaker: breaker.reset(),
+        lambda breaker: breaker.trip(),
+        lambda breaker: breaker.status(),
+        lambda breaker: breaker.set_mode(BreakerMode.SHADOW),
+        lambda breaker: attempt(breaker, lambda: None),
+        lambda breaker: attempt(breaker, boom),
+        lambda breaker: pass_a_block(breaker),  # noqa: PLW0108 - it is defined below
+    ],
+    ids=["reset", "trip", "status", "set_mode", "success", "failure", "block"],
+)
+
+
+def pass_a_block(breaker):
+    """Enter a block and leave it, unless it is refused."""
+    with contextlib.suppress(CircuitOpenError), breaker:
+        pass
+
+
+@signals
+@ACTS
+@STRIKES
+@pytest.mark.parametrize("start", ["closed", "half-open"])
+@pytest.mark.usefixtures("alarm")
+def test_signal_handler_strikes_at_every_line(act, strike, start):
+    """A signal handler may use the breaker between any two lines of it: no deadlock, no half-made change [B9]."""
+
+    def make():
+        case = Case(lambda breaker: breaker.acquire())
+        if start == "closed":
+            case.breaker.reset()
+        return case
+
+    def check(case):
+        check_story(case.events, case.breaker)
+        case.held.clear()
+        check_usable(case.breaker, case.clock)
+
+    cases = []
+
+    def strike_first():
+        strike(cases[-1].breaker)
+
+    def act_on(case):
+        cases.append(case)
+        with contextlib.suppress(CircuitOpenError):
+            act(case.breaker)
+
+    with handler(strike_first) as send:
+        assert at_every_line(make, act_on, lambda _: send(), check) > 3
+
+
+@signals
+@pytest.mark.usefixtures("alarm")
+def test_what_a_signal_handler_records_is_counted():
+    """What a signal handler settles counts exactly once, at whatever line it strikes [B9] [T23]."""
+    clock = FakeClock()
+
+    subjects = []
+
+    def make():
+        breaker = build(clock, failure_threshold=100)
+        subjects.append((breaker, breaker.acquire()))
+        return subjects[-1]
+
+    def check(subject):
+        breaker, permit = subject
+        permit.fail()  # in the last run nothing has struck
+        assert breaker.status().failure_count == 2
+
+    with handler(lambda: subjects[-1][1].fail()) as send:  # noqa: PLW0108 - the last subject of that moment
+        assert at_every_line(make, lambda subject: fail(subject[0]), lambda _: send(), check) > 3
+
+
+@signals
+@pytest.mark.usefixtures("alarm")
+@pytest.mark.parametrize("observed", [False, True])
+def test_closed_circuit_admits_signal_handlers(observed):
+    """A closed circuit admits the calls of a signal handler as any other, at whatever line it strikes [B1] [B9]."""
+    outcomes, cases = [], []
+
+    def make():
+        case = Case(lambda breaker: breaker.acquire(), observed=observed, failure_threshold=100)
+        case.breaker.reset()
+        return case
+
+    def act(case):
+        cases.append(case)
+        fail(case.breaker)
+
+    with handler(lambda: outcomes.append(attempt(cases[-1].breaker, lambda: None))) as send:
+        at_every_line(make, act, lambda _: send(), lambda _: None)
+    assert set(outcomes) == {"success"}
+
+
+# Interrupts
+
+
+@ACTS
+@pytest.mark.parametrize("start", ["closed", "half-open"])
+@pytest.mark.parametrize("observed", [False, True])
+def test_interrupt_at_every_call(act, start, observed):
+    """A `KeyboardInterrupt` that strikes as any function of the package begins never wedges the breaker [B4] [B6]."""
+
+    def make():
+        case = Case(lambda breaker: breaker.acquire(), observed=observed)
+        if start == "closed":
+            case.breaker.reset()
+        return case
+
+    def strike(_):
+        raise KeyboardInterrupt
+
+    def act_on(case):
+        with contextlib.suppress(KeyboardInterrupt, CircuitOpenError):
+            act(case.breaker)
+
+    def check(case):
+        case.held.clear()
+        case.clock.advance(3600)  # a place may be lost to an interrupt, for a lease and no longer
+        check_usable(case.breaker, case.clock)
+
+    assert in_thread(lambda: at_every_line(make, act_on, strike, check, event="call")) >= 1
+
+
+# Blocks
+
+
+@pytest.mark.parametrize("error", [None, BoomError()], ids=["success", "failure"])
+def test_block_that_is_overtaken_while_it_is_entered(error):
+    """A block entered while the circuit moves takes no other block's result for its own, at whatever line [B14]."""
+
+    class Subject:
+        def __init__(self):
+            self.clock = FakeClock()
+            self.breaker = build(
+                self.clock, failure_threshold=1, success_threshold=2, timeout_duration=0, half_open_max_calls=2
+            )
+            self.early = guarded_block(self.breaker)
+            self.entered = None
+
+        def overtake(self):
+            in_thread(self.breaker.trip)
+            in_thread(lambda: self.breaker.acquire().release())
+
+        def enter(self):
+            with contextlib.suppress(CircuitOpenError):
+                self.entered = guarded_block(self.breaker)
+
+        def leave_early(self):
+            with contextlib.suppress(StopIteration, BoomError):
+                next(self.early) if error is None else self.early.throw(error)
+
+    def check(subject):
+        before = subject.breaker.status()
+        subject.leave_early()
+        if before.state is not CircuitState.CLOSED:
+            assert subject.breaker.status() == before
+        if subject.entered is not None:
+            with contextlib.suppress(StopIteration):
+                next(subject.entered)
+        assert subject.breaker.status().half_open_calls == 0
+
+    assert in_thread(at_every_line, Subject, Subject.enter, Subject.overtake, check) > 3
+
+
+@SEEDS
+def test_blocks_in_interleaving_threads(clock, seed):
+    """Blocks in many threads, while the circuit moves, keep no place and count as they should [B14] [B9]."""
+    events = EventRecorder()
+    breaker = build(clock, events, failure_threshold=2, success_threshold=2, timeout_duration=0, half_open_max_calls=2)
+
+    def blocks():
+        for number in range(8):
+            with contextlib.suppress(CircuitOpenError, BoomError), breaker:
+                if number % 3 == 0:
+                    raise BoomError
+
+    def stacks():
+        for _ in range(5):
+            with contextlib.suppress(CircuitOpenError), contextlib.ExitStack() as stack:
+                stack.enter_context(breaker)
+
+    Interleaver(seed).run([blocks, blocks, stacks, stacks])
+    check_story(events, breaker)
+    assert breaker.status().half_open_calls == 0
