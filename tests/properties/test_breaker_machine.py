@@ -544,7 +544,26 @@ class BreakerMachine(RuleBasedStateMachine):
 
     @rule(target=landed, flight=consumes(flying), ending=endings, thrown=st.booleans())
     def settle(self, flight: Flight, ending: Ending, thrown: bool) -> Flight:
-        """End a call that is in flight, and let go of it."""
+        """End a call that is in flight, in any way, and let go of it."""
+        return self.settle_by(flight, ending, thrown=thrown)
+
+    @rule(target=landed, flight=consumes(flying))
+    def settle_well(self, flight: Flight) -> Flight:
+        """End a call well."""
+        return self.settle_by(flight, Ending("return"), thrown=False)
+
+    @rule(target=landed, flight=consumes(flying), ending=failures)
+    def settle_badly(self, flight: Flight, ending: Ending) -> Flight:
+        """End a call badly."""
+        return self.settle_by(flight, ending, thrown=False)
+
+    @rule(target=landed, flight=consumes(flying), how=st.sampled_from(["release", "drop"]))
+    def let_go(self, flight: Flight, how: str) -> Flight:
+        """End a call neither way."""
+        return self.settle_by(flight, Ending(how), thrown=False)
+
+    def settle_by(self, flight: Flight, ending: Ending, *, thrown: bool) -> Flight:
+        """End a call on both sides."""
         error = ending.make()
         verdict, answer = self.judge(flight.face, ending, error)
         if ending.how == "drop":
@@ -656,14 +675,14 @@ class BreakerMachine(RuleBasedStateMachine):
         self.go_to(max(self.now, edge + offset))
 
     @precondition(lambda self: self.model.state == "Open")
-    @rule(target=flying, face=st.sampled_from(["permit", *SUSPENDED]), offset=st.sampled_from([-1, 0, 0, 0, 1]))
+    @rule(target=flying, face=st.sampled_from(["permit", "permit", *SUSPENDED]), offset=st.sampled_from([-1, 0, 0, 0, 1]))
     def probe(self, face: str, offset: int) -> Any:
         """Go to the end of the open time, and begin a call."""
         self.go_to(max(self.now, ceil(self.model.opened_until) + offset))
         return self.admit_through(face)
 
     @precondition(lambda self: self.model.state == "HalfOpen")
-    @rule(target=flying, face=st.sampled_from(["permit", *SUSPENDED]))
+    @rule(target=flying, face=st.sampled_from(["permit", "permit", "permit", *SUSPENDED]))
     def probe_again(self, face: str) -> Any:
         """Begin one more call in half-open."""
         return self.admit_through(face)
