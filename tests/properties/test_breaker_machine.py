@@ -562,6 +562,13 @@ class BreakerMachine(RuleBasedStateMachine):
         """End a call neither way."""
         return self.settle_by(flight, Ending(how), thrown=False)
 
+    @rule(target=landed, flight=consumes(flying), ending=endings, mode=st.sampled_from(["ISOLATED", "DISABLED", "SHADOW"]))
+    def settle_under_a_mode(self, flight: Flight, ending: Ending, mode: str) -> Flight:
+        """Set a mode, and end a call that was admitted before."""
+        self.model.set_mode(BreakerMode[mode].value, self.now)
+        self.breaker.set_mode(BreakerMode[mode])
+        return self.settle_by(flight, ending, thrown=False)
+
     def settle_by(self, flight: Flight, ending: Ending, *, thrown: bool) -> Flight:
         """End a call on both sides."""
         error = ending.make()

@@ -354,5 +354,5 @@ class OverseerMachine(RuleBasedStateMachine):
         return all(name in payload and payload[name] == value for name, value in expected.items())
 
 
-OverseerMachine.TestCase.settings = settings(max_examples=4 * settings.default.max_examples, stateful_step_count=40)
+OverseerMachine.TestCase.settings = settings(max_examples=3 * settings.default.max_examples, stateful_step_count=40)
 TestOverseerAgainstItsModel = OverseerMachine.TestCase

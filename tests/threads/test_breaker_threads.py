@@ -53,13 +53,14 @@ def attempt(breaker, fn):
 
 def check_story(events, breaker):
     """See that events are numbered without gaps, follow each other, and end where the breaker is."""
+    seen = breaker.status()
     assert [event.sequence for event in events.events] == list(range(1, len(events.events) + 1))
     moves = [event.payload for event in events.events if not event.topic.endswith("mode_changed")]
     state = "Closed"
     for move in moves:
         assert move["previous_state"] == state
         state = move["state"]
-    assert breaker.state == breaker.status().state == state
+    assert breaker.state == seen.state == state
 
 
 def check_usable(breaker, clock):
@@ -632,7 +633,7 @@ class Case:
         self.clock = FakeClock()
         self.events = EventRecorder()
         self.seen = []
-        observer = self.observe if config.pop("observed", False) else None
+        observer = {"noting": self.note, True: self.observe}.get(config.pop("observed", False))
         self.breaker = build(
             self.clock,
             self.events,
@@ -646,10 +647,18 @@ class Case:
         self.held = [hold(self.breaker)]
         self.seen.clear()
 
-    def observe(self, record):
-        """Be an observer who looks at the breaker from another thread."""
+    def note(self, record):
+        """Be an observer who only notes the outcome."""
         self.seen.append(record.outcome)
-        in_thread(self.breaker.status)
+
+    def observe(self, record):
+        """Be an observer who looks at the breaker from another thread, and notes if it cannot."""
+        self.seen.append(record.outcome)
+        looker = threading.Thread(target=self.breaker.status, daemon=True)
+        looker.start()
+        looker.join(SAFETY / 6)
+        if looker.is_alive():
+            self.seen.append("locked out")
 
 
 @HOLDERS
@@ -659,6 +668,7 @@ def test_finalizer_strikes_at_every_line(hold, act, observed):
     """What holds a place may be collected between any two lines: nothing hangs, and the place is free [B13] [B9]."""
 
     def check(case):
+        assert "locked out" not in case.seen
         case.held.clear()
         check_story(case.events, case.breaker)
         assert case.breaker.status().half_open_calls == 0
@@ -845,7 +855,32 @@ def test_what_a_signal_handler_records_is_counted():
 
 @signals
 @pytest.mark.usefixtures("alarm")
-@pytest.mark.parametrize("observed", [False, True])
+@ACTS
+def test_what_a_signal_handler_commands_is_done(act):
+    """A `reset` in a signal handler is done, at the latest, when the call that it struck comes back [B16] [B9]."""
+    cases = []
+
+    def make():
+        cases.append(Case(lambda breaker: breaker.acquire(), success_threshold=1, failure_threshold=100))
+        return cases[-1]
+
+    def act_on(case):
+        with contextlib.suppress(CircuitOpenError):
+            case.breaker.set_mode(BreakerMode.NORMAL)
+            act(case.breaker)
+            case.breaker.set_mode(BreakerMode.NORMAL)
+
+    def check(case):
+        state = case.breaker.state
+        assert case.breaker.status().state is state
+
+    with handler(lambda: cases[-1].breaker.reset()) as send:
+        at_every_line(make, act_on, lambda _: send(), check)
+
+
+@signals
+@pytest.mark.usefixtures("alarm")
+@pytest.mark.parametrize("observed", [False, "noting"])
 def test_closed_circuit_admits_signal_handlers(observed):
     """A closed circuit admits the calls of a signal handler as any other, at whatever line it strikes [B1] [B9]."""
     outcomes, cases = [], []
@@ -869,9 +904,11 @@ def test_closed_circuit_admits_signal_handlers(observed):
 
 @ACTS
 @pytest.mark.parametrize("start", ["closed", "half-open"])
-@pytest.mark.parametrize("observed", [False, True])
-def test_interrupt_at_every_call(act, start, observed):
+@pytest.mark.parametrize("observed", [False, "noting"])
+def test_interrupt_at_every_call(monkeypatch, act, start, observed):
     """A `KeyboardInterrupt` that strikes as any function of the package begins never wedges the breaker [B4] [B6]."""
+    unraisable = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda args: unraisable.append(repr(args.exc_value)))
 
     def make():
         case = Case(lambda breaker: breaker.acquire(), observed=observed)
@@ -892,6 +929,7 @@ def test_interrupt_at_every_call(act, start, observed):
         check_usable(case.breaker, case.clock)
 
     assert in_thread(lambda: at_every_line(make, act_on, strike, check, event="call")) >= 1
+    assert set(unraisable) <= {"KeyboardInterrupt()"}  # in a finalizer, nobody could catch it
 
 
 # Blocks

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from swarmguard._breaker.config import CircuitBreakerConfig
@@ -69,7 +70,7 @@ class Gate:
     __slots__ = (
         "__weakref__",
         "_clock",
-        "_dropped",
+        "_late",
         "_machine",
         "_monitor",
         "_observer",
@@ -94,7 +95,7 @@ class Gate:
         self.config = config
         self._clock = clock
         self._observer = observer
-        self._dropped: list[float] = []
+        self._late: list[tuple[Outcome, float]] = []  # what the observer could not be told of at once
         self._outbox = None if sink is None else Outbox(name, sink, clock, topic_prefix)
         self._monitor = Monitor(self._outbox)
         self._machine = BreakerMachine(config)
@@ -170,7 +171,7 @@ class Gate:
         """
         self._release(ticket)
         if self._observer is not None:
-            self._dropped.append(started)
+            self._late.append(("neutral", started))
 
     # What an operator does
 
@@ -209,7 +210,9 @@ class Gate:
             self._choose_lane()
 
     def _set_mode(self, mode: BreakerMode, now: float) -> None:
-        previous, self._machine.mode = self._machine.mode, mode
+        previous = self._machine.mode
+        self.fast = None  # first of all: nobody who sees the new mode may find the old lane open
+        self._machine.mode = mode
         self._choose_lane()
         if mode is not previous and self._outbox is not None:
             payload = {"name": self.name, "mode": mode.value, "previous_mode": previous.value}
@@ -293,14 +296,18 @@ class Gate:
         return Terms(draw, wish)
 
     def _observe(self, outcome: Outcome, started: float) -> None:
+        """Tell the observer of a call, and of those that it could not be told of when they ended."""
         if self._observer is None:
             return
+        self._late.append((outcome, started))
+        if self._monitor.is_inside():  # a finalizer or a signal handler: no user's code runs under the lock
+            return
         now = self._clock.monotonic()
-        while self._dropped:
-            dropped = CallRecord(self.name, "neutral", now - self._dropped.pop(0))
-            contained("the observer", None, self._observer, dropped)
-        seconds = 0.0 if outcome == "refused" else now - started
-        contained("the observer", None, self._observer, CallRecord(self.name, outcome, seconds))
+        with suppress(IndexError):  # until none is left: other threads may be telling as well
+            while True:
+                outcome, started = self._late.pop(0)
+                seconds = 0.0 if outcome == "refused" else now - started
+                contained("the observer", None, self._observer, CallRecord(self.name, outcome, seconds))
 
 
 def _draw(source: Callable[[], float]) -> float:

@@ -3,6 +3,9 @@
 A pure machine is guarded by one `Monitor`. Only the machine's own code runs under it, never a caller's function, a
 predicate, a clock, a sink or an `await`, so it is held for microseconds and two of them are never held at once.
 
+A thread knows by the lock itself whether it is inside (`RLock._is_owned`, which the standard library's own conditions
+ask as well): there is no instant at which it would be wrong.
+
 Three things can still reach a machine at a bad moment, and a plain lock survives none of them:
 
 - *A finalizer or a signal handler* runs between two bytecodes of the thread that holds the lock and uses the same
@@ -20,13 +23,24 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from typing import TypeVar, cast
+from typing import Protocol, TypeVar, cast
 from weakref import WeakValueDictionary
 
 from swarmguard._ground.contained import contained
 from swarmguard._ground.outbox import Outbox
 
 T = TypeVar("T")
+
+
+class _Lock(Protocol):
+    """A `threading.RLock`, with the method that its published type leaves out."""
+
+    def acquire(self) -> bool: ...
+    def release(self) -> None: ...
+    def __enter__(self) -> object: ...
+    def __exit__(self, *exc_info: object) -> None: ...
+    def _is_owned(self) -> bool: ...
+
 
 Action = tuple[Callable[..., object], tuple[object, ...]]
 
@@ -39,12 +53,11 @@ class Monitor:
             listens.
     """
 
-    __slots__ = ("__weakref__", "_busy", "_deferred", "_lock", "_outbox")
+    __slots__ = ("__weakref__", "_deferred", "_lock", "_outbox")
 
     def __init__(self, outbox: Outbox | None = None) -> None:
         self._outbox = outbox
-        self._lock = threading.RLock()
-        self._busy = False
+        self._lock = cast(_Lock, threading.RLock())
         self._deferred: list[Action] = []
         with _registering:
             _monitors[id(self)] = self
@@ -55,34 +68,35 @@ class Monitor:
         When this thread is inside already, the action is done later, before the lock is released, and None is
         returned; with `put_off=False` it is not done at all.
         """
-        inside = False
+        if self._lock._is_owned():
+            if put_off:
+                self._deferred.append((action, args))
+            return None
         try:
             with self._lock:
-                if self._busy:
-                    if put_off:
-                        self._deferred.append((action, args))
-                    return None
-                inside = self._busy = True
                 try:
                     if self._deferred:
                         self._catch_up()
                     return action(*args)
                 finally:
-                    try:
-                        if self._deferred:
-                            self._catch_up()
-                    finally:
-                        self._busy = False
+                    if self._deferred:
+                        self._catch_up()
         finally:
-            if inside and self._outbox is not None:
+            if self._deferred:  # something came while the lock was being let go
+                with self._lock:
+                    self._catch_up()
+            if self._outbox is not None:
                 self._outbox.deliver()
 
     def look(self, reading: Callable[..., T], *args: object) -> T:
         """Return `reading(*args)`, taken under the lock; it must change nothing, so it is never put off."""
-        with self._lock:
-            if self._busy:
-                return reading(*args)
+        if self._lock._is_owned():
+            return reading(*args)
         return cast(T, self.run(reading, *args))  # nothing can have entered this thread since: it is not put off
+
+    def is_inside(self) -> bool:
+        """Tell whether this very thread is inside: a finalizer or a signal handler, which must call no user's code."""
+        return self._lock._is_owned()
 
     def defer(self, action: Callable[..., object], *args: object) -> None:
         """Have `action(*args)` done under the lock by whoever holds it now or takes it next. Never waits."""
@@ -98,7 +112,9 @@ class Monitor:
 
     def renew_after_fork(self) -> None:
         """Let the child go on, with a lock that no thread of the parent waits for."""
-        self._lock = threading.RLock()
+        self._lock.release()
+        if not self._lock._is_owned():  # otherwise this thread forked in the middle of an action, and is to finish it
+            self._lock = cast(_Lock, threading.RLock())
         if self._outbox is not None:
             self._outbox.renew_after_fork()
 

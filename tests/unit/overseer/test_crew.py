@@ -117,6 +117,7 @@ async def test_scopes_ask_a_task_to_stop(anyio_backend):
         assert asked_to_stop(stray)
         with anyio.CancelScope(shield=True):
             assert not asked_to_stop(stray)
+            await anyio.lowlevel.checkpoint()
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])

@@ -187,7 +187,7 @@ async def test_handle_of_an_agent_that_was_registered_again(overseer):
 
 
 async def test_handle_of_an_earlier_incarnation(overseer, clock):
-    """After a restart the old handle is stale, its beats end, and its end leaves the new incarnation alone. [O12, T32]"""
+    """After a restart the old handle is stale, its beats end, and its end leaves the new one alone. [O12, T32]"""
     async with overseer.agent("Scanner") as agent:
         overseer.record_agent_recovery(agent.agent_id)
         await refuses_everything(agent)

@@ -264,7 +264,7 @@ async def test_interrupts_go_through(overseer, clock, error):
     async def host():
         try:
             await overseer.run(restart)
-        except BaseException as exc:
+        except (KeyboardInterrupt, SystemExit) as exc:
             caught.append(exc)
 
     async with anyio.create_task_group() as tasks:

@@ -71,7 +71,7 @@ def test_worst_and_sorting():
     """`max` is the worst, and sorting goes from well to Dead. [O2]"""
     assert max(ORDER) is AgentHealth.DEAD
     assert min(ORDER) is AgentHealth.HEALTHY
-    assert sorted(reversed(ORDER)) == ORDER
+    assert sorted([ORDER[2], ORDER[0], ORDER[3], ORDER[1]]) == ORDER
 
 
 def test_health_does_not_compare_with_anything_else():
