@@ -10,9 +10,11 @@ from hypothesis import settings
 from swarmguard.testing import EventRecorder, FakeClock
 
 # HYPOTHESIS_PROFILE picks one: `local` looks at something new in every run, `ci` looks deeper and always at the same,
-# so that a red run is red again when it is repeated. Neither has a deadline: how fast a machine is proves nothing.
+# so that a red run is red again when it is repeated; `quick` is `ci` in short, for the runs that repeat the suite on
+# other versions. None has a deadline: how fast a machine is proves nothing.
 settings.register_profile("local", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, max_examples=300, print_blob=True)
+settings.register_profile("quick", parent=settings.get_profile("ci"), max_examples=30)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "local"))
 
 

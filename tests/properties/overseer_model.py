@@ -260,9 +260,7 @@ class OverseerModel:
             self._tell("agent.failed", agent, now, reason=worse, **more)
         elif after == "Healthy" and (before != "Healthy" or always):
             optional = before == "Healthy"
-            self._tell(
-                "agent.recovered", agent, now, optional=optional, reason=better, restart_count=agent.restarts
-            )
+            self._tell("agent.recovered", agent, now, optional=optional, reason=better, restart_count=agent.restarts)
         if after == "Dead":
             agent.alive_since = None
         elif before == "Dead":

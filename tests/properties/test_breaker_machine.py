@@ -1,22 +1,28 @@
-"""The breaker against its model: random configurations, many calls in flight, and time moved to and around each edge."""
+"""The breaker against its model: random configurations, many calls in flight, time moved to and around each edge."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import types
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from fractions import Fraction
-from math import ceil, nan
+from math import ceil
 from typing import Any
 
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, precondition, rule
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    multiple,
+    precondition,
+    rule,
+)
 
 from swarmguard import (
     BreakerMode,
@@ -25,13 +31,31 @@ from swarmguard import (
     CircuitBreakerConfig,
     CircuitOpenError,
     CircuitState,
-    ConsecutiveFailures,
-    CountWindow,
     FailureRate,
-    Permit,
     TimeWindow,
 )
 from swarmguard.testing import EventRecorder, FakeClock
+from tests.properties.breaker_faces import (
+    FILTERS,
+    JUDGES_REPLIES,
+    ONE_STEP,
+    SUSPENDED,
+    Ending,
+    Reply,
+    answer_of,
+    durations,
+    end_permit,
+    end_suspended,
+    endings,
+    failures,
+    is_bad,
+    lengths,
+    raising,
+    rates,
+    setups,
+    the_config,
+    wait_for,
+)
 from tests.properties.breaker_model import SECOND, BreakerModel, Call, Filters, Rate, Refusal, Setup, judge, to_ns
 
 CLOSE_ENOUGH = 5e-10
@@ -46,418 +70,6 @@ def quiet() -> Iterator[None]:
         yield
 
 
-# --- what calls end with -----------------------------------------------------------------------------------------------
-
-
-class ServiceError(Exception):
-    """A failure under every configuration here; `after` is what `retry_after` answers to it."""
-
-    def __init__(self, after: object = None) -> None:
-        super().__init__(after)
-        self.after = after
-
-
-class OtherError(Exception):
-    """A failure under the default configuration, neutral where only `ServiceError` is recorded."""
-
-
-class IgnoredError(ServiceError):
-    """Neutral where it is ignored."""
-
-
-class NotFoundError(ServiceError):
-    """A success where it is taken for one."""
-
-
-@dataclass(frozen=True)
-class Reply:
-    """A returned value: `bad` is what `record_result` answers to it, or raises for None."""
-
-    bad: bool | None = False
-    after: object = None
-
-
-ERRORS: dict[str, Callable[[], BaseException]] = {
-    "other": OtherError,
-    "ignored": IgnoredError,
-    "not found": NotFoundError,
-    "refused inside": lambda: CircuitOpenError("inner", CircuitState.OPEN, 1.0, "open"),
-    "interrupt": KeyboardInterrupt,
-    "exit": SystemExit,
-    "cancelled": asyncio.CancelledError,
-    "group of failures": lambda: ExceptionGroup("", [IgnoredError(), ServiceError(), NotFoundError()]),
-    "group of successes": lambda: ExceptionGroup("", [IgnoredError(), ExceptionGroup("", [NotFoundError()])]),
-    "group of neutrals": lambda: BaseExceptionGroup("", [IgnoredError(), KeyboardInterrupt()]),
-    "mixed group": lambda: BaseExceptionGroup("", [KeyboardInterrupt(), ExceptionGroup("", [OtherError()])]),
-}
-
-ANSWERS: list[object] = [None, None, 0.25, 7, timedelta(seconds=45), 5000.0, "raise", "soon", nan, -3.0]
-
-
-def answer_of(after: object) -> float | None:
-    """Return what an answer of `retry_after` means: an unusable one is none."""
-    if isinstance(after, timedelta):
-        after = after.total_seconds()
-    return after if isinstance(after, int | float) and after >= 0 else None
-
-
-@dataclass(frozen=True)
-class Ending:
-    """How a call ends: `how` is "return", "raise", "fail" (said by hand), "release" or "drop"."""
-
-    how: str
-    error: str = "service"
-    after: object = None
-    bad: bool | None = False
-
-    def make(self) -> BaseException:
-        """Make the exception, a fresh one."""
-        return ServiceError(self.after) if self.error == "service" else ERRORS[self.error]()
-
-    @property
-    def reply(self) -> Reply:
-        """What is returned."""
-        return Reply(self.bad, self.after if self.bad else None)
-
-
-successes = st.just(Ending("return"))
-failures = st.builds(Ending, st.sampled_from(["raise", "fail"]), after=st.sampled_from(ANSWERS))
-endings = st.one_of(
-    successes,
-    successes,
-    failures,
-    failures,
-    st.builds(Ending, st.just("return"), after=st.sampled_from(ANSWERS), bad=st.sampled_from([False, True, None])),
-    st.builds(Ending, st.sampled_from(["raise", "raise", "fail"]), error=st.sampled_from(sorted(ERRORS))),
-    st.builds(Ending, st.sampled_from(["release", "drop", "drop"])),
-)
-lengths = st.sampled_from(["no time", "no time", "no time", "almost slow", "just slow", "slow", "a window"])
-"""How long a call takes, in the terms of its configuration."""
-
-# --- configurations ----------------------------------------------------------------------------------------------------
-
-durations = st.one_of(
-    st.sampled_from([0.5, 1.0, 2.5, 30.0]), st.integers(1, 100 * SECOND).map(lambda moment: moment / SECOND)
-)
-shares = st.one_of(st.sampled_from([0.3, 0.5, 0.6, 1.0]), st.integers(1, 1000).map(lambda share: share / 1000))
-
-
-@st.composite
-def rates(draw: st.DrawFn) -> Rate:
-    """Draw a failure-rate policy, down to a window of one call."""
-    calls = draw(st.none() | st.integers(1, 5) | st.just(30))
-    least = st.integers(1, min(4, calls or 4))
-    return Rate(
-        calls=calls,
-        seconds=draw(durations) if calls is None else None,
-        threshold=draw(shares),
-        minimum=draw(least if calls is None else st.none() | least),
-        slow_seconds=draw(st.none() | durations),
-        slow_threshold=draw(shares),
-    )
-
-
-@st.composite
-def setups(draw: st.DrawFn, policies: st.SearchStrategy[Rate | None] = st.none() | rates()) -> Setup:  # noqa: B008
-    """Draw a configuration, from the smallest to the default."""
-    multiplier = draw(st.sampled_from([1.0, 1.0, 0.7, 1.3, 2.0, 3.0]))
-    return Setup(
-        failures=draw(st.sampled_from([1, 1, 2, 3, 5])),
-        rate=draw(policies),
-        successes=draw(st.sampled_from([1, 1, 2, 3, 5])),
-        open_seconds=draw(st.one_of(st.just(0.0), durations, durations)),
-        places=draw(st.sampled_from([1, 1, 2, 3])),
-        probe_seconds=draw(st.none() | durations),
-        multiplier=multiplier,
-        cap=draw(durations if multiplier >= 2 else st.none() | durations),
-        jitter=draw(st.sampled_from([0.0, 0.0, 0.1, 0.5, 1.0])),
-    )
-
-
-class ServiceType(BaseException):
-    """Never raised: makes tuples of types out of single ones."""
-
-
-FILTERS = [
-    (Filters(), {}),
-    (
-        Filters(success=(NotFoundError,), ignore=(IgnoredError,)),
-        {"success_exceptions": NotFoundError, "ignore_exceptions": (ServiceType, IgnoredError)},
-    ),
-    (
-        Filters(success=(NotFoundError,), ignore=(IgnoredError, NotFoundError), record=(ServiceError,)),
-        {
-            "success_exceptions": lambda error: isinstance(error, NotFoundError),
-            "ignore_exceptions": (IgnoredError, NotFoundError),
-            "record_exceptions": (ServiceError,),
-        },
-    ),
-    (  # what a predicate that raises leaves undecided, the next one decides
-        Filters(record=(ServiceError, OtherError)),
-        {
-            "success_exceptions": lambda error: 1 / 0,
-            "ignore_exceptions": lambda error: 1 / 0,
-            "record_exceptions": lambda error: isinstance(error, ServiceError | OtherError),
-        },
-    ),
-    (  # no configuration makes a cancellation or an interrupt count
-        Filters(),
-        {"record_exceptions": BaseException},
-    ),
-]
-
-
-def the_rate(rate: Rate) -> FailureRate:
-    """Build the policy that the model's stands for."""
-    return FailureRate(
-        threshold=rate.threshold,
-        window=TimeWindow(rate.seconds) if rate.calls is None else CountWindow(rate.calls),
-        minimum_calls=rate.minimum,
-        slow_call_duration=rate.slow_seconds,
-        slow_call_rate=rate.slow_threshold,
-    )
-
-
-def the_config(setup: Setup, **more: Any) -> CircuitBreakerConfig:
-    """Build the configuration that the model's stands for."""
-    return CircuitBreakerConfig(
-        failure_threshold=setup.failures,
-        trip=None if setup.rate is None else the_rate(setup.rate),
-        success_threshold=setup.successes,
-        timeout_duration=setup.open_seconds,
-        half_open_max_calls=setup.places,
-        probe_timeout=setup.probe_seconds,
-        backoff_multiplier=setup.multiplier,
-        max_timeout_duration=setup.cap,
-        jitter=setup.jitter,
-        **more,
-    )
-
-
-def is_bad(reply: Reply) -> bool | None:
-    """Serve as `record_result`."""
-    if reply.bad is None:
-        raise RuntimeError("this reply cannot be judged")
-    return reply.bad
-
-
-def wait_for(cause: object) -> Any:
-    """Serve as `retry_after`."""
-    after = getattr(cause, "after", None)
-    if after == "raise":
-        raise RuntimeError("this cause has no answer")
-    return after
-
-
-# --- the faces, as calls that stay in flight, driven by hand -----------------------------------------------------------
-
-Outcome = Callable[[], Reply]
-"""What a guarded body does at its end: it returns a reply or raises."""
-
-
-@types.coroutine
-def pause() -> Generator[str, Outcome, Outcome]:
-    """Suspend a coroutine that no loop runs."""
-    return (yield "paused")
-
-
-def guarded_coroutine(breaker: CircuitBreaker) -> Any:
-    """Return a decorated coroutine function's coroutine."""
-
-    @breaker
-    async def work() -> Reply:
-        return (await pause())()
-
-    return work()
-
-
-def executed_coroutine(breaker: CircuitBreaker) -> Any:
-    """Return the coroutine of `execute`."""
-
-    async def work() -> Reply:
-        return (await pause())()
-
-    return breaker.execute(lambda: work())
-
-
-def guarded_generator(breaker: CircuitBreaker) -> Any:
-    """Return a decorated generator function's generator."""
-
-    @breaker
-    def stream() -> Generator[str, Outcome, Reply]:
-        return (yield "paused")()
-
-    return stream()
-
-
-def block_in_generator(breaker: CircuitBreaker) -> Any:
-    """Return a generator that is suspended in a `with breaker` block."""
-
-    def stream() -> Generator[str, Outcome, Reply]:
-        with breaker:
-            return (yield "paused")()
-
-    return stream()
-
-
-def nested_blocks_in_generator(breaker: CircuitBreaker) -> Any:
-    """Return a generator that is suspended in a `with breaker.acquire()` block."""
-
-    def stream() -> Generator[str, Outcome, Reply]:
-        with breaker.acquire():
-            return (yield "paused")()
-
-    return stream()
-
-
-def block_in_coroutine(breaker: CircuitBreaker) -> Any:
-    """Return a coroutine that is suspended in an `async with breaker` block."""
-
-    async def work() -> Reply:
-        async with breaker:
-            return (await pause())()
-
-    return work()
-
-
-class ByHand:
-    """An async generator, started and ended through the protocol of generators."""
-
-    def __init__(self, stream: AsyncGenerator[str, Outcome]) -> None:
-        self._stream = stream
-
-    def send(self, outcome: Outcome | None) -> str:
-        """Take one step."""
-        step = self._stream.__anext__() if outcome is None else self._stream.asend(outcome)
-        return self._take(step)
-
-    def throw(self, error: BaseException) -> str:
-        """Raise the error inside."""
-        return self._take(self._stream.athrow(error))
-
-    def close(self) -> None:
-        """End early."""
-        with pytest.raises(StopIteration):
-            self._stream.aclose().send(None)
-
-    def _take(self, step: Any) -> str:
-        try:
-            step.send(None)
-        except StopIteration as stop:
-            return stop.value
-        except StopAsyncIteration:
-            raise StopIteration(Reply()) from None
-        raise AssertionError("nothing here waits")
-
-
-def guarded_async_generator(breaker: CircuitBreaker) -> Any:
-    """Return a decorated async generator function's generator."""
-
-    @breaker
-    async def stream() -> AsyncGenerator[str, Outcome]:
-        (yield "paused")()
-
-    return ByHand(stream())
-
-
-SUSPENDED: dict[str, Callable[[CircuitBreaker], Any]] = {
-    "decorated coroutine": guarded_coroutine,
-    "execute": executed_coroutine,
-    "decorated generator": guarded_generator,
-    "decorated async generator": guarded_async_generator,
-    "with": block_in_generator,
-    "with acquire": nested_blocks_in_generator,
-    "async with": block_in_coroutine,
-}
-JUDGES_REPLIES = {"decorated coroutine", "execute", "call", "decorated"}
-"""The faces that see what the guarded code returns."""
-
-
-def call(breaker: CircuitBreaker, outcome: Outcome) -> Reply:
-    """Run through `call`."""
-    return breaker.call(outcome)
-
-
-def decorated(breaker: CircuitBreaker, outcome: Outcome) -> Reply:
-    """Run a decorated function."""
-
-    @breaker
-    def work() -> Reply:
-        return outcome()
-
-    return work()
-
-
-def stacked(breaker: CircuitBreaker, outcome: Outcome) -> Reply:
-    """Run in a block that an `ExitStack` enters and leaves."""
-    with ExitStack() as stack:
-        stack.enter_context(breaker)
-        return outcome()
-
-
-def nested(breaker: CircuitBreaker, outcome: Outcome) -> Reply:
-    """Run in a `with` block."""
-    with breaker:
-        return outcome()
-
-
-ONE_STEP: dict[str, Callable[[CircuitBreaker, Outcome], Reply]] = {
-    "call": call,
-    "decorated": decorated,
-    "exit stack": stacked,
-    "with": nested,
-}
-
-
-def end_permit(permit: Permit, ending: Ending, error: BaseException, *, thrown: bool) -> bool | None:
-    """Settle a permit, a thrown error through its `async with`; None where settling answers nothing."""
-    match ending.how:
-        case "return":
-            return permit.succeed()
-        case "fail":
-            return permit.fail(error)
-        case "release":
-            return permit.release()
-        case "raise":
-            with pytest.raises(type(error)) as caught:
-                if thrown:
-                    leave_async_block(permit, error).send(None)
-                with permit as entered:
-                    assert entered is permit
-                    raise error
-            assert caught.value is error
-    return None
-
-
-async def leave_async_block(permit: Permit, error: BaseException) -> None:
-    """Leave the permit's `async with` block by an exception."""
-    async with permit as entered:
-        assert entered is permit
-        raise error
-
-
-def end_suspended(thing: Any, ending: Ending, error: BaseException, *, thrown: bool) -> None:
-    """End a suspended call, and see that its caller gets what the guarded code gave."""
-    if ending.how == "return":
-        with pytest.raises(StopIteration) as stopped:
-            thing.send(lambda: ending.reply)
-        assert isinstance(stopped.value.value, Reply)
-    elif ending.how in ("raise", "fail"):
-        with pytest.raises(type(error)) as caught:
-            if thrown:
-                thing.throw(error)
-            else:
-                thing.send(lambda: raising(error))
-        assert caught.value is error
-    elif ending.how == "release":
-        thing.close()
-
-
-def raising(error: BaseException) -> Reply:
-    """Raise."""
-    raise error
-
-
 @dataclass(eq=False)
 class Flight:
     """A call under way: the model's half, the real half, and the face it went through."""
@@ -465,9 +77,6 @@ class Flight:
     face: str
     model: Call
     real: Any
-
-
-# --- the machine -------------------------------------------------------------------------------------------------------
 
 
 class BreakerMachine(RuleBasedStateMachine):
@@ -485,7 +94,13 @@ class BreakerMachine(RuleBasedStateMachine):
         start=st.sampled_from([0.0, 1000.25, 123456.789]),
     )
     def build(
-        self, setup: Setup, filters: tuple[Filters, dict[str, Any]], observed: bool, judged: bool, asks: bool, start: float
+        self,
+        setup: Setup,
+        filters: tuple[Filters, dict[str, Any]],
+        observed: bool,
+        judged: bool,
+        asks: bool,
+        start: float,
     ) -> None:
         """Make the two, and everything that listens."""
         self.filters, options = filters
@@ -562,7 +177,9 @@ class BreakerMachine(RuleBasedStateMachine):
         """End a call neither way."""
         return self.settle_by(flight, Ending(how), thrown=False)
 
-    @rule(target=landed, flight=consumes(flying), ending=endings, mode=st.sampled_from(["ISOLATED", "DISABLED", "SHADOW"]))
+    @rule(
+        target=landed, flight=consumes(flying), ending=endings, mode=st.sampled_from(["ISOLATED", "DISABLED", "SHADOW"])
+    )
     def settle_under_a_mode(self, flight: Flight, ending: Ending, mode: str) -> Flight:
         """Set a mode, and end a call that was admitted before."""
         self.model.set_mode(BreakerMode[mode].value, self.now)
@@ -682,7 +299,9 @@ class BreakerMachine(RuleBasedStateMachine):
         self.go_to(max(self.now, edge + offset))
 
     @precondition(lambda self: self.model.state == "Open")
-    @rule(target=flying, face=st.sampled_from(["permit", "permit", *SUSPENDED]), offset=st.sampled_from([-1, 0, 0, 0, 1]))
+    @rule(
+        target=flying, face=st.sampled_from(["permit", "permit", *SUSPENDED]), offset=st.sampled_from([-1, 0, 0, 0, 1])
+    )
     def probe(self, face: str, offset: int) -> Any:
         """Go to the end of the open time, and begin a call."""
         self.go_to(max(self.now, ceil(self.model.opened_until) + offset))
@@ -789,7 +408,8 @@ def check_seconds(seconds: object, expected: object) -> None:
     if expected is None or expected == 0:
         assert seconds == expected
         return
-    assert isinstance(seconds, float) and isinstance(expected, int | Fraction)
+    assert isinstance(seconds, float)
+    assert isinstance(expected, int | Fraction)
     assert abs(seconds - expected / SECOND) <= CLOSE_ENOUGH, (seconds, expected)
 
 
@@ -826,7 +446,7 @@ class WindowMachine(BreakerMachine):
         super().build(setup=setup, filters=FILTERS[0], observed=observed, judged=False, asks=False, start=start)
 
 
-BreakerMachine.TestCase.settings = settings(max_examples=2 * settings.default.max_examples, stateful_step_count=40)
+BreakerMachine.TestCase.settings = settings(max_examples=2 * settings.default.max_examples, stateful_step_count=30)
 RecoveryMachine.TestCase.settings = settings(stateful_step_count=30)
 WindowMachine.TestCase.settings = settings(max_examples=2 * settings.default.max_examples, stateful_step_count=20)
 TestBreakerAgainstItsModel = BreakerMachine.TestCase
@@ -834,7 +454,8 @@ TestRecoveryAgainstTheModel = RecoveryMachine.TestCase
 TestWindowsAgainstTheModel = WindowMachine.TestCase
 
 
-# --- the fast path against the slow one --------------------------------------------------------------------------------
+# --- the fast path against the slow one -------------------------------------------------------------------------------
+
 
 class Run:
     """One breaker under a script of steps, and the trace of what it showed after each."""
@@ -892,8 +513,8 @@ class Run:
         except CircuitOpenError as refused:
             if refused is not error:
                 raise
-        except BaseException as caught:
-            assert caught is error
+        except type(error):
+            pass
         return None
 
 
@@ -955,7 +576,7 @@ def test_the_fast_path_is_the_slow_path(setup: Setup, script: list[Callable[[Run
     assert [event.sequence for event in fast.sink.events] == list(range(1, len(fast.sink.events) + 1))
 
 
-# --- what the machine cannot say ---------------------------------------------------------------------------------------
+# --- what the machine cannot say --------------------------------------------------------------------------------------
 
 
 @given(share=st.sampled_from([0.1, 0.5, 1.0]), base=durations)
@@ -982,7 +603,8 @@ def test_a_long_row_of_openings_grows_past_every_float_without_harm(cap: float |
     assert breaker.state is CircuitState.OPEN
     assert breaker.status().openings == 3000
     wait_now = breaker.retry_after
-    assert wait_now is not None and wait_now >= 60.0
+    assert wait_now is not None
+    assert wait_now >= 60.0
     assert cap is None or wait_now == cap
     breaker.reset()
     breaker.trip()

@@ -291,7 +291,9 @@ class OverseerMachine(RuleBasedStateMachine):
         for _ in range(2):
             needing = self.model.needing_restart(self.now)
             real = self.real.get_agents_needing_restart()
-            assert real == [(agent.id, agent.kind) for agent, certain in needing if certain or (agent.id, agent.kind) in real]
+            assert real == [
+                (agent.id, agent.kind) for agent, certain in needing if certain or (agent.id, agent.kind) in real
+            ]
             statuses = self.real.get_all_agent_statuses()
             assert [status.agent_id for status in statuses] == [agent.id for agent in self.model.agents]
             for agent, status in zip(self.model.agents, statuses, strict=True):

@@ -65,16 +65,24 @@ def check_story(events, breaker):
 
 def check_usable(breaker, clock):
     """See that the breaker does all it should from here on, in this thread and in another."""
+    in_thread(use, breaker, clock)  # a lock that was left behind would keep only other threads out
+    use(breaker, clock)
+
+
+def use(breaker, clock):
+    """Take the breaker round all its states."""
     breaker.set_mode(BreakerMode.NORMAL)
-    in_thread(breaker.reset)
-    assert breaker.status().failure_count == 0
-    for turn in (lambda act: act(), in_thread):
-        turn(lambda: succeed(breaker))
-        turn(lambda: fail(breaker, breaker.config.failure_threshold))
-        turn(lambda: refused(breaker))
-        clock.advance(breaker.retry_after)
-        turn(lambda: succeed(breaker, breaker.config.success_threshold))
+    breaker.reset()
+    breaker.acquire().succeed()
+    for _ in range(breaker.config.failure_threshold):
         assert breaker.state is CircuitState.CLOSED
+        breaker.acquire().fail()
+    refused(breaker)
+    clock.advance(breaker.retry_after)
+    for _ in range(breaker.config.success_threshold):
+        assert breaker.state is not CircuitState.CLOSED
+        breaker.acquire().succeed()
+    assert breaker.state is CircuitState.CLOSED
 
 
 # The harness
@@ -874,7 +882,7 @@ def test_what_a_signal_handler_commands_is_done(act):
         state = case.breaker.state
         assert case.breaker.status().state is state
 
-    with handler(lambda: cases[-1].breaker.reset()) as send:
+    with handler(lambda: cases[-1].breaker.reset()) as send:  # noqa: PLW0108 - the last case of that moment
         at_every_line(make, act_on, lambda _: send(), check)
 
 

@@ -80,7 +80,7 @@ def check_story(events: EventRecorder, overseer: Overseer) -> None:
     assert not healths
 
 
-# --- exact counts, and one event for each edge -------------------------------------------------------------------------
+# --- exact counts, and one event for each edge ------------------------------------------------------------------------
 
 
 @SEEDS
@@ -183,7 +183,7 @@ def test_an_id_is_given_away_once(seed: int, overseer: Overseer, events: EventRe
     assert overseer.get_swarm_health().total_agents == 1
 
 
-# --- restarts ----------------------------------------------------------------------------------------------------------
+# --- restarts ---------------------------------------------------------------------------------------------------------
 
 
 @SEEDS
@@ -246,12 +246,12 @@ def test_once_a_recovery_has_returned_no_old_handle_beats(seed: int, clock: Fake
     check_numbers(events)
 
 
-# --- the order of events -----------------------------------------------------------------------------------------------
+# --- the order of events ----------------------------------------------------------------------------------------------
 
 
 @SEEDS
 def test_a_sink_that_calls_back_gets_its_events_in_order(seed: int, clock: FakeClock) -> None:
-    """A sink that changes the overseer, while threads do too, is told of everything in order, and never at once. [C6]"""
+    """A sink that changes the overseer, while threads do too, hears of everything in order, and never at once. [C6]"""
     events = EventRecorder()
     inside: list[int] = []
 
@@ -295,7 +295,7 @@ def test_a_sink_that_hangs_holds_up_nobody(clock: FakeClock) -> None:
     assert topics(events) == {"agent.started": 2, "agent.failed": 1}
 
 
-# --- pausing -----------------------------------------------------------------------------------------------------------
+# --- pausing ----------------------------------------------------------------------------------------------------------
 
 
 @SEEDS
@@ -341,7 +341,7 @@ def test_resuming_wakes_every_waiter_in_every_loop(overseer: Overseer) -> None:
     overseer.resume_swarm()
     overseer.pause_swarm()
     wait_for(threads)
-    assert Counter(woken) == {backend: waiters * loops // 2 for backend in BOTH}
+    assert Counter(woken) == dict.fromkeys(BOTH, waiters * loops // 2)
 
 
 @BACKENDS
@@ -460,7 +460,7 @@ def test_an_agent_in_another_loop_stops_at_its_checkpoint(backend: str, overseer
     assert len(done) == 1
 
 
-# --- several watchers --------------------------------------------------------------------------------------------------
+# --- several watchers -------------------------------------------------------------------------------------------------
 
 
 def test_several_loops_share_the_restarts(clock: FakeClock, overseer: Overseer, events: EventRecorder) -> None:

@@ -47,30 +47,9 @@ from tests.breaker_tools import (
     refused,
     succeed,
 )
+from tests.threads.interleave import Interleaver
 
 ENDS = ["succeed", "fail", "release"]
-
-
-def together(act, number):
-    """Run `act(0)` to `act(number - 1)` in threads that start together, and wait for their ends."""
-    barrier = threading.Barrier(number)
-    errors = []
-
-    def run(index):
-        barrier.wait(SAFETY)
-        try:
-            act(index)
-        except BaseException as error:  # noqa: BLE001 - raised again for the test
-            errors.append(error)
-
-    threads = [threading.Thread(target=run, args=(index,), daemon=True) for index in range(number)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(SAFETY)
-        assert not thread.is_alive(), "a thread hangs"
-    if errors:
-        raise errors[0]
 
 
 # T01
@@ -126,19 +105,20 @@ class Service:
             assert self.changed.wait_for(lambda: self.inside + self.refused == self.callers, SAFETY)
 
 
+@pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("places", [1, 3])
-def test_twenty_threads_at_the_end_of_the_open_time(clock, places):
+def test_twenty_threads_at_the_end_of_the_open_time(clock, places, seed):
     """Of twenty threads that come when the open time ends, only the test calls reach the service [T02]."""
     breaker = due_breaker(clock, half_open_max_calls=places, success_threshold=100)
     service = Service(20)
 
-    def caller(_):
+    def caller():
         try:
             breaker.call(service.serve)
         except CircuitOpenError:
             service.note_refusal()
 
-    together(caller, 20)
+    Interleaver(seed).run([caller] * 20)
     assert (service.most, service.refused) == (places, 20 - places)
 
 
@@ -225,7 +205,7 @@ def test_calls_run_side_by_side(clock):
     """Ten threads are inside the guarded function at once: no lock is held while it runs [T06]."""
     breaker = build(clock)
     all_inside = threading.Barrier(10)
-    together(lambda _: breaker.call(all_inside.wait, SAFETY), 10)
+    Interleaver(0).run([lambda: breaker.call(all_inside.wait, SAFETY)] * 10)
 
 
 def test_operator_does_not_wait_for_a_hung_call(clock):
@@ -688,31 +668,23 @@ def test_types_are_kept(tmp_path):
 # T23
 
 
-def test_counts_under_threads(clock):
+@pytest.mark.parametrize("seed", range(10))
+def test_counts_under_threads(clock, seed):
     """The counts are exact when many threads fail at once [T23]."""
-    breaker = build(clock, failure_threshold=10_000)
-    together(lambda _: fail(breaker, 50), 16)
-    assert breaker.status().failure_count == 800
+    window = FailureRate(window=CountWindow(1000), minimum_calls=1000)
+    for breaker in (build(clock, failure_threshold=1000), build(clock, trip=window)):
+        Interleaver(seed).run([lambda breaker=breaker: fail(breaker, 8)] * 4)
+        assert breaker.status().failure_count == 32
 
 
-def test_one_opening_under_threads(clock, events):
+@pytest.mark.parametrize("seed", range(10))
+def test_one_opening_under_threads(clock, events, seed):
     """Threads that fail at once open the circuit once, and one event is emitted [T23]."""
-    for _ in range(50):
-        events.clear()
-        breaker = build(clock, events, failure_threshold=8, backoff_multiplier=2)
-        all_inside = threading.Barrier(16)
-
-        def fail_together(breaker=breaker, all_inside=all_inside):
-            all_inside.wait(SAFETY)
-            boom()
-
-        def caller(_, breaker=breaker, work=fail_together):
-            with pytest.raises(BoomError):
-                breaker.call(work)
-
-        together(caller, 16)
-        assert (breaker.status().openings, breaker.retry_after) == (1, 30.0)
-        assert events.topics == ["arb.swarm.circuit.opened"]
+    breaker = build(clock, events, failure_threshold=3, backoff_multiplier=2)
+    permits = [breaker.acquire() for _ in range(8)]
+    Interleaver(seed).run([permit.fail for permit in permits])
+    assert (breaker.status().openings, breaker.retry_after) == (1, 30.0)
+    assert events.topics == ["arb.swarm.circuit.opened"]
 
 
 # T24

@@ -58,7 +58,7 @@ async def beat_for(clock: FakeClock, beat: Callable[[], object], *, every: float
         await clock.sleep(every)
 
 
-# --- T30 ---------------------------------------------------------------------------------------------------------------
+# --- T30 --------------------------------------------------------------------------------------------------------------
 
 
 async def test_a_hung_main_is_cancelled_and_restarted(
@@ -130,7 +130,7 @@ async def test_a_hung_agent_block_is_seen_when_its_beats_are_manual(clock: FakeC
         tasks.cancel_scope.cancel()
 
 
-# --- T31 ---------------------------------------------------------------------------------------------------------------
+# --- T31 --------------------------------------------------------------------------------------------------------------
 
 
 async def test_a_stalled_watcher_declares_nobody_dead(
@@ -220,7 +220,7 @@ async def test_a_stall_restarts_no_supervised_agent(
     assert told(events, "agent.failed") == []
 
 
-# --- T32 ---------------------------------------------------------------------------------------------------------------
+# --- T32 --------------------------------------------------------------------------------------------------------------
 
 
 async def test_a_zombie_does_not_beat_for_the_next_incarnation(clock: FakeClock, overseer: Overseer) -> None:
@@ -320,7 +320,7 @@ async def test_the_handle_of_an_agent_that_has_ended_is_stale(overseer: Overseer
     assert overseer.get_all_agent_statuses() == []
 
 
-# --- T33 ---------------------------------------------------------------------------------------------------------------
+# --- T33 --------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("watchers", [1, 3])
@@ -397,7 +397,7 @@ async def test_a_slow_restart_is_not_begun_twice(clock: FakeClock, overseer: Ove
     assert len(begun) == 1
 
 
-# --- T34 ---------------------------------------------------------------------------------------------------------------
+# --- T34 --------------------------------------------------------------------------------------------------------------
 
 
 async def test_a_restart_that_raises_is_no_recovery(
@@ -460,7 +460,7 @@ async def test_a_restart_that_the_host_cancels_is_not_counted(clock: FakeClock, 
     assert overseer.get_agents_needing_restart() == [(agent_id, "Worker")]
 
 
-# --- T35 ---------------------------------------------------------------------------------------------------------------
+# --- T35 --------------------------------------------------------------------------------------------------------------
 
 
 async def test_rare_crashes_never_use_up_the_budget(
@@ -528,7 +528,7 @@ async def test_a_recovery_does_not_give_the_budget_back(
     assert len(told(events, "agent.exhausted")) == 1
 
 
-# --- T36 ---------------------------------------------------------------------------------------------------------------
+# --- T36 --------------------------------------------------------------------------------------------------------------
 
 
 async def test_a_sink_finds_the_state_that_it_is_told_of(clock: FakeClock) -> None:
@@ -576,7 +576,7 @@ async def test_a_sink_may_restart_the_agent_that_it_is_told_of(clock: FakeClock,
     assert [event.sequence for event in events.events] == [1, 2, 3, 4, 5]
 
 
-# --- T37 ---------------------------------------------------------------------------------------------------------------
+# --- T37 --------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("death", ["silence", "failures"])
@@ -627,7 +627,7 @@ async def test_a_supervised_agent_is_restarted_at_once_and_then_with_a_cooldown(
     assert starts == [0.0, 3.0, 63.0, 123.0]
 
 
-# --- T38 ---------------------------------------------------------------------------------------------------------------
+# --- T38 --------------------------------------------------------------------------------------------------------------
 
 
 async def test_an_agent_that_beats_while_every_call_fails_reaches_dead(
@@ -680,7 +680,7 @@ async def test_a_blip_heals_by_beats_alone(clock: FakeClock, overseer: Overseer,
     assert [event.payload["reason"] for event in told(events, "agent.recovered")] == ["heartbeat"]
 
 
-# --- T39 ---------------------------------------------------------------------------------------------------------------
+# --- T39 --------------------------------------------------------------------------------------------------------------
 
 
 async def test_a_mass_death_is_no_mass_start(clock: FakeClock, overseer: Overseer) -> None:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from _thread import get_ident
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 from weakref import ref
@@ -62,18 +61,16 @@ class SharedExit:
         period: The period.
     """
 
-    __slots__ = ("guard", "late", "period", "unmatched")
+    __slots__ = ("guard", "period", "unmatched")
 
     def __init__(self, guard: BlockGuard, period: Tally) -> None:
         self.guard = guard
         self.period = period
         self.unmatched = guard._unmatched
-        self.late: list[Passage] = []
-        """Entries that found the fast lane closed though their exit had been loaded on it an instant before."""
 
     def exit(self, exc_type: ExcType, exc: Exc, traceback: Traceback) -> None:
         """Settle the call by how the block ended."""
-        if exc is not None or self.period.heeds_success or self.unmatched or self.late:
+        if exc is not None or self.period.heeds_success or self.unmatched:
             self._exit_otherwise(exc)
 
     async def exit_async(self, exc_type: ExcType, exc: Exc, traceback: Traceback) -> None:
@@ -83,9 +80,7 @@ class SharedExit:
     def _exit_otherwise(self, exc: Exc) -> None:
         if _forget(self) and self.guard._leave_unmatched(exc):  # no entry took this exit: it was called by hand
             return
-        if self.late:
-            self.late.pop().leave(exc)
-        elif exc is not None:
+        if exc is not None:
             self.guard._gate.raised(self.period, exc)
         elif self.period.heeds_success:
             self.guard._gate.succeeded(self.period)
@@ -169,12 +164,11 @@ class BlockGuard(metaclass=_LoadedFromTheClass):
 
     def _leave_unmatched(self, exc: Exc) -> bool:
         """Settle the latest entry that no exit is known for; return False when there is none."""
-        late = self._shared.late if self._shared is not None else None
-        for entries in (self._unmatched, late):
-            with suppress(IndexError):
-                if entries is not None:
-                    return entries.pop().leave(exc)
-        return False
+        try:
+            passage = self._unmatched.pop()
+        except IndexError:
+            return False
+        return passage.leave(exc)
 
     def _enter_otherwise(self, loaded: SharedExit | ref[OwnExit] | None) -> None:
         """Enter on whichever lane, so that the exit that was loaded finds the entry."""
@@ -183,10 +177,8 @@ class BlockGuard(metaclass=_LoadedFromTheClass):
             self._enter_unmatched()
         elif isinstance(exit_, OwnExit):
             exit_.enter()
-        else:
-            passage = Passage(self._gate)
-            passage.enter()
-            exit_.late.append(passage)
+        else:  # the lane was closed since the exit was loaded, an instant ago
+            self._gate.overtaken()
 
     def _load_exit(self) -> OwnExit | SharedExit:
         """Return the exit for the block that is about to be entered, and leave it where its entry looks."""

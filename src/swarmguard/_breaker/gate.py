@@ -140,6 +140,18 @@ class Gate:
             raise self._refused(now, *answer)
         return Permit(self, answer, now)
 
+    def overtaken(self) -> None:
+        """Let a call through, or refuse it, whose period on the fast lane ended while it was coming in.
+
+        If the circuit opened in that instant, it refused the call then; otherwise the call came before the change.
+        """
+        status = self.status()
+        if status.mode is BreakerMode.ISOLATED:
+            raise self._refused(0.0, status.state, None, "isolated")
+        if status.mode is BreakerMode.NORMAL and status.state is not CircuitState.CLOSED:
+            reason: RefusalReason = "open" if status.state is CircuitState.OPEN else "half_open"
+            raise self._refused(0.0, status.state, status.retry_after, reason)
+
     # Settling on the fast lane
 
     def succeeded(self, period: Tally) -> None:

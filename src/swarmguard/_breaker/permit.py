@@ -87,7 +87,7 @@ class Permit:
         self.__exit__(exc_type, exc, traceback)
 
     def __del__(self) -> None:
-        if self._unsettled:
+        if getattr(self, "_unsettled", None):  # an interrupt may have stopped __init__
             self._gate.drop(self._unsettled.pop(), self._started)
 
 
