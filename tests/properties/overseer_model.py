@@ -278,12 +278,13 @@ class OverseerModel:
             self.told.append(Told("paused", now, {}))
 
     def resume(self, now: int) -> None:
-        """Resume, with a full timeout for everybody."""
+        """Resume, with a full timeout for everybody who is not stale already."""
         if self.paused:
             self.paused = False
             self.told.append(Told("resumed", now, {}))
             for agent in self.agents:
-                agent.judged_from = now
+                if not agent.stale:
+                    agent.judged_from = now
 
     def cooldown(self, agent: Agent) -> Fraction:
         """Return how long the next attempt waits after the last one's end, in nanoseconds."""

@@ -255,7 +255,7 @@ class BreakerMachine(RuleBasedStateMachine):
 
     def call_once(self, run: Callable[..., Reply], face: str, ending: Ending, length: int) -> None:
         """Make one call that takes so long."""
-        error = ending.make()
+        reply, error = ending.reply, ending.make()
         model = self.model.admit(self.now)
         if isinstance(model, Refusal):
             with pytest.raises(CircuitOpenError) as refused:
@@ -265,10 +265,10 @@ class BreakerMachine(RuleBasedStateMachine):
 
         def outcome() -> Reply:
             self.go_to(self.now + length)
-            return ending.reply if ending.how == "return" else raising(error)
+            return reply if ending.how == "return" else raising(error)
 
         if ending.how == "return":
-            assert run(self.breaker, outcome) == ending.reply
+            assert run(self.breaker, outcome) is reply
         else:
             with pytest.raises(type(error)) as caught:
                 run(self.breaker, outcome)
@@ -506,7 +506,8 @@ class Run:
     def call(self, face: str, ending: Ending) -> object:
         """Make a call in one step."""
         if ending.how == "return":
-            return ONE_STEP[face](self.breaker, lambda: ending.reply)
+            ONE_STEP[face](self.breaker, lambda: ending.reply)
+            return None
         error = ending.make()
         try:
             ONE_STEP[face](self.breaker, lambda: raising(error))

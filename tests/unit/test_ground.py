@@ -823,3 +823,43 @@ def test_waking_nobody(wake, run):
 async def test_wakers_of_one_loop_know_it():
     """Wakers of one loop name the same loop."""
     assert Waker().loop is Waker().loop
+
+
+def test_what_comes_while_the_lock_is_let_go_is_done():
+    """An action that is deferred in the very instant of the release is not left behind. [B9]"""
+    guard, done = Monitor(), []
+    lock = guard._lock
+
+    class Late:
+        """The monitor's lock, struck by a finalizer as it is let go for the first time."""
+
+        def __enter__(self):
+            return lock.__enter__()
+
+        def __exit__(self, *exc_info):
+            if not done:
+                guard.defer(done.append, "late")
+            lock.__exit__(*exc_info)
+
+        def _is_owned(self):
+            return lock._is_owned()
+
+    guard._lock = Late()
+    assert guard.run(max, 1, 2) == 2
+    assert done[0] == "late"
+
+
+@pytest.mark.parametrize("with_outbox", [False, True])
+def test_a_child_renews_what_was_held_for_the_fork(clock, events, with_outbox):
+    """After a fork the child's lock is free and new; its outbox has forgotten what the parent is to deliver. [B19]"""
+    outbox = Outbox("me", events, clock, "arb.swarm") if with_outbox else None
+    guard = Monitor(outbox)
+    if outbox is not None:
+        outbox.put("paused", {}, 0.0)
+    before = guard._lock
+    guard.hold_for_fork()
+    guard.renew_after_fork()
+    assert guard._lock is not before
+    assert not guard.is_inside()
+    assert guard.run(max, 1, 2) == 2
+    assert not events.events

@@ -198,10 +198,9 @@ class BreakerMachine:
             return Settled.COUNTED, None
         return self._open(Trigger.THRESHOLD, now, terms)
 
-    def release(self, ticket: Ticket) -> None:
-        """Take a neutral result: the place is free again, and nothing is counted."""
-        if isinstance(ticket, Place):
-            ticket.period.places.pop(ticket, None)
+    def release(self, place: Place) -> None:
+        """Take a neutral result of a test call: its place is free again, and nothing is counted."""
+        place.period.places.pop(place, None)
 
     def reset(self, now: float) -> Change | None:
         """Close the circuit and start afresh; the change is None if it was closed."""

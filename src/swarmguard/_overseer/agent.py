@@ -1,7 +1,7 @@
 """What an overseer keeps about one agent, and how its health is read from that.
 
-An overseer may have a million of these, so a record has slots, shares what it can, and keeps nothing that a healthy
-agent does not need: whatever follows from trouble stands in `Trouble`-free defaults until it comes.
+An overseer may have a million of these, so a record has slots and shares what it can: what an agent does not need while
+it is well is None, a number or a flag until trouble comes.
 """
 
 from __future__ import annotations
@@ -76,6 +76,12 @@ class Supervision:
 
     alarm: Callable[[], object] = _nothing
     trouble: Trouble | None = None
+
+    def end(self) -> Trouble | None:
+        """Let go of the supervisor, and of the last trouble, which is returned: an exception holds on to its frames."""
+        trouble, self.trouble = self.trouble, None
+        self.alarm = _nothing
+        return trouble
 
 
 @attrs.define(eq=False)

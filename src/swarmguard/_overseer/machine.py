@@ -156,13 +156,14 @@ class OverseerMachine(Roster):
     def recover(self, now: float, agent_id: UUID) -> None:
         """End the open attempt well; with none open, count one that went well."""
         agent = self.find(agent_id)
-        if agent.supervision is not None:
-            agent.supervision.alarm()
         self._recover(agent, self._clamp(now))
+        self._ring(agent)
 
     def restart_failed(self, now: float, agent_id: UUID, trouble: Trouble) -> None:
         """End the open attempt badly; with none open, count one that went badly."""
-        self._restart_failed(self.find(agent_id), self._clamp(now), trouble)
+        agent = self.find(agent_id)
+        self._restart_failed(agent, self._clamp(now), trouble)
+        self._ring(agent)
 
     def end_well(self, now: float, attempt: Attempt) -> None:
         """End this very attempt well, unless it has been ended."""
@@ -189,8 +190,8 @@ class OverseerMachine(Roster):
         budget.clear(agent)
         agent.failures = 0
         agent.down = agent.down and agent.supervision is not None
-        if agent.supervision is not None and agent.health is DEAD:
-            agent.supervision.alarm()
+        if agent.health is DEAD:
+            self._ring(agent)
         self._move(agent, Cause.RESET, now)
 
     # One incarnation: what handles and supervisors may do

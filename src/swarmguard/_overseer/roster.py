@@ -122,9 +122,12 @@ class Roster:
         self._fresh.pop(agent, None)
         self._dead.discard(agent)
         self._counts[agent.health] -= 1
+        self._ring(agent)
+        self._tell("agent.stopped", agent, now)
+
+    def _ring(self, agent: Agent) -> None:
         if agent.supervision is not None:
             agent.supervision.alarm()
-        self._tell("agent.stopped", agent, now)
 
     # Time and freshness
 
@@ -179,7 +182,7 @@ class Roster:
             agent.down = True
             agent.incarnation += 1
             agent.supervision.trouble = trouble
-            agent.supervision.alarm()
+            self._ring(agent)
 
     # Telling
 

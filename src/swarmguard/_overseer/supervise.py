@@ -160,8 +160,7 @@ class Supervisor(Generic[T]):
     def _give_up(self) -> NoReturn:
         """Raise what ends the supervision of a dead agent."""
         self._given_up = True
-        agent, trouble = self._agent, self._supervision.trouble
-        self._supervision.trouble = None  # the exception holds on to frames; the agent stays listed
+        agent, trouble = self._agent, self._supervision.end()
         if trouble is None:
             timeout = self._core.config.heartbeat_timeout_secs
             cause: BaseException = TimeoutError(f"agent {agent.agent_type!r} gave no heartbeat for {timeout:g} s")

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import gc
 import threading
 from contextlib import asynccontextmanager
 from uuid import UUID
 
 import anyio
-import anyio.from_thread
 import anyio.to_thread
 import pytest
 
@@ -457,6 +455,17 @@ async def test_failed_restart_by_hand_is_a_death(overseer, clock):
         assert agent.starts == [0.0, 61.0]
 
 
+async def test_failed_restart_by_hand_during_the_cooldown(build, clock):
+    """A failed restart that somebody reports counts, and the last one exhausts the agent at once. [O13, O7]"""
+    overseer = build(max_restart_attempts=2)
+    async with Supervised(overseer, crash).running() as agent:
+        await clock.run_for(30)
+        assert (agent.status.restart_count, agent.error) == (1, None)
+        overseer.record_restart_failure(agent.agent_id, "by hand")
+        await clock.run_for(0)
+        assert isinstance(agent.error, AgentExhaustedError)
+
+
 async def test_run_leaves_supervised_agents_alone(overseer, clock):
     """A watch beside the supervisor restarts nobody who is supervised. [O13, O11]"""
     restarted = []
@@ -787,5 +796,5 @@ async def test_supervisor_leaves_nothing_behind(build, clock):
     with pytest.raises(AgentExhaustedError):
         await overseer.supervise("Scanner", agent.main)
     record = overseer._core.machine.find(agent.handles[0].agent_id)
-    assert record.supervision.trouble is None
-    gc.collect()
+    assert record.supervision.end() is None
+    overseer.unregister_agent(record.agent_id)
