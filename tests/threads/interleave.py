@@ -88,11 +88,12 @@ class Interleaver:
         return self._pass if frame.f_code.co_filename.startswith(self._within) else None
 
     def _pass(self, frame: FrameType, event: str, arg: object) -> Any:
-        if event == "line":
+        # A thread that has not begun its job yet may collect garbage: a finalizer's lines are not part of the schedule.
+        chance: random.Random | None = getattr(self._local, "random", None)
+        if event == "line" and chance is not None:
             with self._moved:
                 self._lines += 1
                 self._moved.notify_all()
-                chance: random.Random = self._local.random
                 if chance.random() < self._share:
                     goal = self._lines + chance.randint(1, 40)
                     self._moved.wait_for(lambda: self._lines >= goal or self._at_work <= 1, PATIENCE)
