@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import sys
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
-from swarmguard.testing import EventRecorder, FakeClock
+if TYPE_CHECKING:
+    from swarmguard.testing import EventRecorder, FakeClock
+
+# A forked child is not traced. Its lines would be lost anyway, and coverage's own lock, held by another thread at the
+# fork, would hang it. This comes before swarmguard is imported, since the package's hook would be traced first.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=functools.partial(sys.settrace, None))
 
 # HYPOTHESIS_PROFILE picks one: `local` looks at something new in every run, `ci` looks deeper and always at the same,
 # so that a red run is red again when it is repeated; `quick` is `ci` in short, for the runs that repeat the suite on
@@ -27,10 +36,14 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def clock() -> FakeClock:
     """Give a clock whose time only the test moves."""
+    from swarmguard.testing import FakeClock
+
     return FakeClock()
 
 
 @pytest.fixture
 def events() -> EventRecorder:
     """Give a sink that keeps every event."""
+    from swarmguard.testing import EventRecorder
+
     return EventRecorder()

@@ -147,8 +147,8 @@ class _Mailbox:
     __slots__ = ("__weakref__", "_ended", "_events", "_size", "_topics", "_waiting", "dropped", "takes")
 
     def __init__(self, topics: str, size: int) -> None:
-        self.takes = _matcher(topics)
-        self.dropped = 0
+        self.takes: Callable[[str], bool] = _matcher(topics)
+        self.dropped: int = 0
         self._topics = topics
         self._size = size
         self._events: deque[Event] = deque()

@@ -150,7 +150,8 @@ class BlockGuard(metaclass=_LoadedFromTheClass):
 
     def __enter__(self) -> Self:
         loaded = _loaded.pop(get_ident(), None)
-        if loaded is None or loaded is not self._shared or loaded.period is not self._gate.fast:
+        shared = self._shared
+        if shared is None or loaded is not shared or shared.period is not self._gate.fast:
             self._enter_otherwise(loaded)
         return self
 

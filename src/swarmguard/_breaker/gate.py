@@ -91,8 +91,8 @@ class Gate:
         observer: Observer | None,
         topic_prefix: str,
     ) -> None:
-        self.name = name
-        self.config = config
+        self.name: str = name
+        self.config: CircuitBreakerConfig = config
         self._clock = clock
         self._observer = observer
         self._late: list[tuple[Outcome, float]] = []  # what the observer could not be told of at once

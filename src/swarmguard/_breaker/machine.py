@@ -83,7 +83,7 @@ class HalfOpen:
 
     def __init__(self) -> None:
         self.places: dict[Place, None] = {}
-        self.successes = 0
+        self.successes: int = 0
 
     def held(self, now: float) -> list[Place]:
         """Return the places whose lease still runs."""
@@ -96,8 +96,8 @@ class Place:
     __slots__ = ("lease_end", "period")
 
     def __init__(self, period: HalfOpen, lease_end: float) -> None:
-        self.period = period
-        self.lease_end = lease_end
+        self.period: HalfOpen = period
+        self.lease_end: float = lease_end
 
 
 class Unrecorded:

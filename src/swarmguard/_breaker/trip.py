@@ -41,7 +41,7 @@ class Tally(ABC):
     state: Final = CircuitState.CLOSED
 
     def __init__(self, *, heeds_success: bool) -> None:
-        self.heeds_success = heeds_success
+        self.heeds_success: bool = heeds_success
 
     @abstractmethod
     def record(self, *, failed: bool, slow: bool, now: float) -> bool:

@@ -39,9 +39,9 @@ class Core:
 
     def __init__(self, config: OverseerConfig, clock: Clock, sink: Sink | None) -> None:
         outbox = None if sink is None else Outbox("overseer", sink, clock, config.topic_prefix)
-        self.config = config
-        self.clock = clock
-        self.machine = OverseerMachine(config, None if outbox is None else outbox.put)
+        self.config: OverseerConfig = config
+        self.clock: Clock = clock
+        self.machine: OverseerMachine = OverseerMachine(config, None if outbox is None else outbox.put)
         self._monitor = Monitor(outbox)
         self._waiting: set[Waker] = set()
 

@@ -116,7 +116,7 @@ class OverseerMachine(Roster):
         """Pause the swarm; False when it is paused already."""
         if self.paused:
             return False
-        self.paused = True
+        self._set_paused(True)
         self._tell_all("paused", self._clamp(now))
         return True
 
@@ -124,7 +124,7 @@ class OverseerMachine(Roster):
         """Resume the swarm and give every agent a full timeout; False when it is not paused."""
         if not self.paused:
             return False
-        self.paused = False
+        self._set_paused(False)
         self._floor = self._clamp(now)
         self._tell_all("resumed", self._now)
         return True

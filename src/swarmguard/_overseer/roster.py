@@ -51,7 +51,7 @@ class Roster:
         self._registered = 0
         self._now = -math.inf
         self._floor = -math.inf
-        self.paused = False
+        self.paused: bool = False
 
     # Readings
 
@@ -130,6 +130,9 @@ class Roster:
             agent.supervision.alarm()
 
     # Time and freshness
+
+    def _set_paused(self, paused: bool) -> None:
+        self.paused = paused
 
     def _clamp(self, now: float) -> float:
         if now > self._now:
