@@ -863,3 +863,17 @@ def test_a_child_renews_what_was_held_for_the_fork(clock, events, with_outbox):
     assert not guard.is_inside()
     assert guard.run(max, 1, 2) == 2
     assert not events.events
+
+
+def test_a_fork_in_the_middle_of_an_action_keeps_the_lock():
+    """A child that was forked inside an action keeps the lock until the action is done. [B19]"""
+    guard = Monitor()
+
+    def action():
+        guard.hold_for_fork()
+        guard.renew_after_fork()
+        return guard.is_inside()
+
+    assert guard.run(action)
+    assert not guard.is_inside()
+    assert guard.run(max, 1, 2) == 2
