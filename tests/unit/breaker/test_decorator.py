@@ -129,17 +129,19 @@ def test_marked_coroutine_function(clock):
 
 
 def test_function(clock):
-    """A decorated function takes and returns what it did, and its failures count [B10]."""
+    """A decorated function takes and returns what it did, and its outcomes count [B10]."""
     breaker = build(clock)
     assert breaker(plain)(1, 3, "x", c=False, z=1.5) == (1, 3, ("x",), False, {"z": 1.5})
     with pytest.raises(BoomError):
         breaker(boom)()
     assert breaker.status().failure_count == 1
+    breaker(plain)(1)
+    assert breaker.status().failure_count == 0
 
 
 @pytest.mark.anyio
 async def test_coroutine_function(clock):
-    """A decorated coroutine function is one call from its first step to its end, and its failures count [B10]."""
+    """A decorated coroutine function is one call from its first step to its end, and its outcomes count [B10]."""
     breaker = build(clock)
     assert await breaker(coroutine_function)(1, b="y") == (1, "y")
 
@@ -151,6 +153,8 @@ async def test_coroutine_function(clock):
     with pytest.raises(BoomError):
         await failing()
     assert breaker.status().failure_count == 1
+    await breaker(coroutine_function)(1)
+    assert breaker.status().failure_count == 0
 
 
 def test_coroutine_that_is_never_started(clock):
