@@ -31,9 +31,7 @@ class SystemClock:
 
     __slots__ = ()
 
-    def monotonic(self) -> float:
-        """Return `time.monotonic()`."""
-        return time.monotonic()
+    monotonic = staticmethod(time.monotonic)  # the function itself: every call that is recorded asks for the time
 
     def now(self) -> datetime:
         """Return the machine's wall-clock time in UTC."""

@@ -47,7 +47,15 @@ def _guard_plain(gate: Gate, fn: Callable[..., Any], fallback: Fallback | None) 
     def guarded(*args: Any, **kwargs: Any) -> Any:
         period = gate.fast
         if period is None:
-            return with_permit(args, kwargs)
+            if fallback is not None:
+                return with_fallback(fallback, args, kwargs)
+            refusal = gate.refusal()
+            if refusal is not None:
+                try:
+                    raise refusal
+                finally:
+                    del refusal
+            return call_with(gate.admit(), fn, *args, **kwargs)
         try:
             result = fn(*args, **kwargs)
             if type(result) not in plain_types:
@@ -59,12 +67,11 @@ def _guard_plain(gate: Gate, fn: Callable[..., Any], fallback: Fallback | None) 
             gate.succeeded(period)
         return result
 
-    def with_permit(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def with_fallback(fallback: Fallback, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         try:
             permit = gate.admit()
         except CircuitOpenError:
-            if fallback is None:
-                raise
+            pass  # the fallback is none of its handling: an error there has no refusal for its context
         else:
             return call_with(permit, fn, *args, **kwargs)
         return fallback(*args, **kwargs)
@@ -76,7 +83,15 @@ def _guard_coroutine(gate: Gate, fn: Callable[..., Any], fallback: Fallback | No
     async def guarded(*args: Any, **kwargs: Any) -> Any:
         period = gate.fast
         if period is None:
-            return await with_permit(args, kwargs)
+            if fallback is not None:
+                return await with_fallback(fallback, args, kwargs)
+            refusal = gate.refusal()
+            if refusal is not None:
+                try:
+                    raise refusal
+                finally:
+                    del refusal
+            return await execute_with(gate.admit(), fn, *args, **kwargs)
         try:
             result = await fn(*args, **kwargs)
         except BaseException as exc:
@@ -86,12 +101,11 @@ def _guard_coroutine(gate: Gate, fn: Callable[..., Any], fallback: Fallback | No
             gate.succeeded(period)
         return result
 
-    async def with_permit(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    async def with_fallback(fallback: Fallback, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         try:
             permit = gate.admit()
         except CircuitOpenError:
-            if fallback is None:
-                raise
+            pass
         else:
             return await execute_with(permit, fn, *args, **kwargs)
         answer = fallback(*args, **kwargs)
@@ -107,10 +121,10 @@ def _guard_generator(gate: Gate, fn: Callable[..., Any], fallback: Fallback | No
             assert fallback is not None
             return (yield from fallback(*args, **kwargs))
         inner = fn(*args, **kwargs)
-        resume, value = inner.send, None
+        send = inner.send
         try:
+            item = send(None)
             while True:  # what `yield from` does, except that close() may answer
-                item = resume(value)
                 try:
                     value = yield item
                 except GeneratorExit as exc:
@@ -118,14 +132,17 @@ def _guard_generator(gate: Gate, fn: Callable[..., Any], fallback: Fallback | No
                     passage.leave(exc)
                     return answer
                 except BaseException as exc:  # noqa: BLE001 - thrown on, into the generator that it was meant for
-                    resume, value = inner.throw, exc
+                    thrown = exc
                 else:
-                    resume = inner.send
+                    item = send(value)
+                    continue
+                item = inner.throw(thrown)
+                del thrown
         except StopIteration as stop:
             passage.leave(None)
             return stop.value
         except BaseException as exc:
-            value = None  # or the exception and this frame would keep each other alive
+            thrown = None  # or the exception and this frame would keep each other alive
             passage.leave(exc)
             raise
 

@@ -19,8 +19,11 @@ from contextlib import suppress
 from typing import Final
 
 from swarmguard._breaker.config import CircuitBreakerConfig
-from swarmguard._breaker.judge import Verdict, judge_exception
+from swarmguard._breaker.judge import FAILURE, NEUTRAL, SUCCESS, Verdict, judge_exception
 from swarmguard._breaker.machine import (
+    ISOLATED,
+    NO_WISHES,
+    NORMAL,
     UNRECORDED,
     BreakerMachine,
     Change,
@@ -47,12 +50,13 @@ from swarmguard.events import JSON, Sink
 Observer = Callable[[CallRecord], object]
 """Any callable that takes a `CallRecord`; what it returns is not looked at."""
 
-_TOPICS: Final = {
-    CircuitState.OPEN: "circuit.opened",
-    CircuitState.HALF_OPEN: "circuit.half_opened",
-    CircuitState.CLOSED: "circuit.closed",
-}
-_NOTHING_TO_ASK: Final = Terms()
+CLOSED, OPEN, HALF_OPEN = CircuitState
+COUNTED, STALE, NEEDS_TERMS = Settled
+
+_TOPICS: Final = {OPEN: "circuit.opened", HALF_OPEN: "circuit.half_opened", CLOSED: "circuit.closed"}
+
+_new = CircuitOpenError.__new__
+"""Makes a refusal that is whole, without a call of its `__init__`, which would only tell it what it knows."""
 
 
 class Gate:
@@ -99,7 +103,7 @@ class Gate:
         self._outbox = None if sink is None else Outbox(name, sink, clock, topic_prefix)
         self._monitor = Monitor(self._outbox)
         self._machine = BreakerMachine(config)
-        self._terms = _NOTHING_TO_ASK if config.jitter == 0 and config.retry_after is None else None
+        self._terms = NO_WISHES if config.jitter == 0 and config.retry_after is None else None
         self._slow_at = config.trip_policy.slow_call_duration
         self.fast: Tally | None = None
         self._choose_lane()
@@ -109,7 +113,7 @@ class Gate:
     @property
     def state(self) -> CircuitState:
         """Where the circuit stands."""
-        return CircuitState.CLOSED if self.fast is not None else self._machine.period.state
+        return CLOSED if self.fast is not None else self._machine.period.state
 
     @property
     def mode(self) -> BreakerMode:
@@ -126,16 +130,37 @@ class Gate:
 
     # Admitting
 
+    def refusal(self) -> CircuitOpenError | None:
+        """Return the refusal of a call that comes now, where it takes no lock to know it: nothing will change.
+
+        To raise it from the outermost frame is cheaper than to have it pass through those of `admit`. Whoever does must
+        not keep it in a variable meanwhile: it and the frame would keep each other alive.
+        """
+        machine = self._machine
+        period = machine.period
+        if isinstance(period, Open) and machine.mode is NORMAL and machine.period is period:  # all of one instant
+            now = self._clock.monotonic()
+            wait = period.deadline - now
+            if wait > 1.0 or until(now, period.deadline):
+                if self._observer is None:
+                    return _new(CircuitOpenError, self.name, OPEN, wait, "open")
+                return self._refused(now, OPEN, wait, "open")
+        return None
+
     def admit(self) -> Permit:
         """Return a permit, or raise a fresh `CircuitOpenError`."""
         now = self._clock.monotonic()
         machine = self._machine
         period = machine.period
-        if isinstance(period, Open) and machine.mode is BreakerMode.NORMAL:
-            wait = until(now, period.deadline)
-            if wait:  # nothing will change, so no lock is needed to say no
-                raise self._refused(now, CircuitState.OPEN, wait, "open")
-        answer = self._monitor.run(self._admit, now, put_off=False) or self._admit_from_inside(now)
+        if isinstance(period, Tally) and machine.mode is NORMAL and machine.period is period:  # likewise
+            return Permit(self, period, now)
+        refusal = self.refusal()
+        if refusal is not None:
+            try:
+                raise refusal
+            finally:
+                del refusal
+        answer = self._monitor.attempt(self._admit, now) or self._admit_from_inside(now)
         if isinstance(answer, Refusal):
             raise self._refused(now, *answer)
         return Permit(self, answer, now)
@@ -146,34 +171,37 @@ class Gate:
         If the circuit opened in that instant, it refused the call then; otherwise the call came before the change.
         """
         status = self.status()
-        if status.mode is BreakerMode.ISOLATED:
+        if status.mode is ISOLATED:
             raise self._refused(0.0, status.state, None, "isolated")
-        if status.mode is BreakerMode.NORMAL and status.state is not CircuitState.CLOSED:
-            reason: RefusalReason = "open" if status.state is CircuitState.OPEN else "half_open"
+        if status.mode is NORMAL and status.state is not CLOSED:
+            reason: RefusalReason = "open" if status.state is OPEN else "half_open"
             raise self._refused(0.0, status.state, status.retry_after, reason)
 
     # Settling on the fast lane
 
     def succeeded(self, period: Tally) -> None:
         """Record a success of the fast lane; callers leave it out while `period.heeds_success` is False."""
-        self._settle(period, Verdict.SUCCESS, None, None)
+        if not (period.jots and period is self.fast and period.jot(self._clock.monotonic())):
+            self._settle(period, SUCCESS, None, None)
 
     def raised(self, period: Tally, exc: BaseException) -> None:
         """Judge and record an exception of the fast lane."""
         verdict = judge_exception(self.config, exc)
-        if verdict is not Verdict.NEUTRAL:
+        if verdict is not NEUTRAL:
             self._settle(period, verdict, exc, None)
 
     # Settling a permit
 
     def settle(self, ticket: Ticket, started: float, verdict: Verdict, evidence: object) -> None:
         """Record what became of a permit's call; `evidence` is its exception or its result."""
-        outcome: Outcome = verdict.value
-        if verdict is Verdict.NEUTRAL:
+        settled = None
+        if verdict is NEUTRAL:
             self._release(ticket)
-        elif self._settle(ticket, verdict, evidence, started) is Settled.STALE:
-            outcome = "stale"
-        self._observe(outcome, started)
+        else:
+            settled = self._settle(ticket, verdict, evidence, started)
+        observer = self._observer
+        if observer is not None:
+            self._observe(observer, "stale" if settled is STALE else verdict.value, started)
 
     def drop(self, ticket: Ticket, started: float) -> None:
         """Release a permit that the garbage collector found unsettled.
@@ -193,7 +221,7 @@ class Gate:
 
     def trip(self, seconds: float | None) -> None:
         """Open the circuit for `seconds`; None for as long as an opening now takes."""
-        terms = self._ask_terms(None) if seconds is None else _NOTHING_TO_ASK
+        terms = self._ask_terms(None) if seconds is None else NO_WISHES
         self._monitor.run(self._apply, self._machine.trip, self._clock.monotonic(), seconds, terms)
 
     def set_mode(self, mode: BreakerMode) -> None:
@@ -209,7 +237,7 @@ class Gate:
         return answer
 
     def _record(self, ticket: Ticket, now: float, failed: bool, slow: bool, terms: Terms | None) -> Settled:
-        settled, change = self._machine.settle(ticket, now, failed=failed, slow=slow, terms=terms)
+        settled, change = self._machine.settle(ticket, now, failed, slow, terms)
         if change is not None:
             self._changed(change)
         return settled
@@ -252,7 +280,7 @@ class Gate:
             self._observer is not None
             or self._slow_at is not None
             or self.config.record_result is not None
-            or self.mode is not BreakerMode.NORMAL
+            or self.mode is not NORMAL
         )
         self.fast = None if needs_permit or isinstance(period, Open | HalfOpen) else period
 
@@ -260,21 +288,22 @@ class Gate:
 
     def _settle(self, ticket: Ticket, verdict: Verdict, evidence: object, started: float | None) -> Settled | None:
         now = self._clock.monotonic()
-        failed = verdict is Verdict.FAILURE
+        failed = verdict is FAILURE
         slow = self._slow_at is not None and started is not None and reached(now, started + self._slow_at)
-        settled = self._monitor.run(self._record, ticket, now, failed, slow, self._terms, put_off=False)
+        settled = self._monitor.attempt(self._record, ticket, now, failed, slow, self._terms)
         if settled is None:  # this thread is inside the monitor: the users' callables must not be asked there
             self._monitor.defer(self._record, ticket, now, failed, slow, Terms(random.random()))
-        elif settled is Settled.NEEDS_TERMS:
+        elif settled is NEEDS_TERMS:
             settled = self._monitor.run(self._record, ticket, now, failed, slow, self._ask_terms(evidence))
         return settled
 
     def _refused(
         self, now: float, state: CircuitState, retry_after: float | None, reason: RefusalReason
     ) -> CircuitOpenError:
-        if self._observer is not None:
-            self._observe("refused", now)
-        return CircuitOpenError(self.name, state, retry_after, reason)
+        observer = self._observer
+        if observer is not None:
+            self._observe(observer, "refused", now)
+        return _new(CircuitOpenError, self.name, state, retry_after, reason)
 
     def _release(self, ticket: Ticket) -> None:
         if isinstance(ticket, Place):
@@ -286,9 +315,9 @@ class Gate:
         The machine may be half-way through a change, so nothing is changed: no test call is admitted.
         """
         period = self._machine.period
-        if self.mode is BreakerMode.ISOLATED:
+        if self.mode is ISOLATED:
             return Refusal(period.state, None, "isolated")
-        if self.mode is not BreakerMode.NORMAL:
+        if self.mode is not NORMAL:
             return UNRECORDED
         if isinstance(period, Tally):
             return period
@@ -307,10 +336,8 @@ class Gate:
             wish = contained("retry_after", None, _wish, config.retry_after, evidence)
         return Terms(draw, wish)
 
-    def _observe(self, outcome: Outcome, started: float) -> None:
+    def _observe(self, observer: Observer, outcome: Outcome, started: float) -> None:
         """Tell the observer of a call, and of those that it could not be told of when they ended."""
-        if self._observer is None:
-            return
         self._late.append((outcome, started))
         if self._monitor.is_inside():  # a finalizer or a signal handler: no user's code runs under the lock
             return
@@ -319,7 +346,7 @@ class Gate:
             while True:
                 outcome, started = self._late.pop(0)
                 seconds = 0.0 if outcome == "refused" else now - started
-                contained("the observer", None, self._observer, CallRecord(self.name, outcome, seconds))
+                contained("the observer", None, observer, CallRecord(self.name, outcome, seconds))
 
 
 def _draw(source: Callable[[], float]) -> float:

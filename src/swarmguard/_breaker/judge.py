@@ -22,39 +22,40 @@ class Verdict(Enum):
     NEUTRAL = "neutral"
 
 
+SUCCESS, FAILURE, NEUTRAL = Verdict
+
 _NOT_THE_SERVICE = (CircuitOpenError, MisuseError)
 """What says nothing of the service: an inner breaker's refusal, a misuse of this one."""
+
+_NONE = ()
+"""The default of most filters, not worth a question: CPython has only one empty tuple."""
 
 
 def judge_exception(config: CircuitBreakerConfig, exc: BaseException) -> Verdict:
     """Judge an exception; a group by its leaves: one failure makes it a failure, else one success a success."""
-    if not isinstance(exc, BaseExceptionGroup):
-        return _judge_leaf(config, exc)
-    verdicts = {_judge_leaf(config, leaf) for leaf in _leaves(exc)}
-    for verdict in (Verdict.FAILURE, Verdict.SUCCESS):
-        if verdict in verdicts:
-            return verdict
-    return Verdict.NEUTRAL
+    if isinstance(exc, BaseExceptionGroup):
+        verdicts = {judge_exception(config, leaf) for leaf in _leaves(exc)}
+        for verdict in (FAILURE, SUCCESS):
+            if verdict in verdicts:
+                return verdict
+        return NEUTRAL
+    if not isinstance(exc, Exception) or isinstance(exc, _NOT_THE_SERVICE):
+        return NEUTRAL
+    if config.success_exceptions is not _NONE and _takes("success_exceptions", config.success_exceptions, exc):
+        return SUCCESS
+    if config.ignore_exceptions is not _NONE and _takes("ignore_exceptions", config.ignore_exceptions, exc):
+        return NEUTRAL
+    if _takes("record_exceptions", config.record_exceptions, exc, without=True):
+        return FAILURE
+    return NEUTRAL
 
 
 def judge_result(config: CircuitBreakerConfig, value: object) -> Verdict:
     """Judge a returned value."""
     failed = config.record_result
     if failed is not None and contained("record_result", False, _ask, failed, value):
-        return Verdict.FAILURE
-    return Verdict.SUCCESS
-
-
-def _judge_leaf(config: CircuitBreakerConfig, exc: BaseException) -> Verdict:
-    if not isinstance(exc, Exception) or isinstance(exc, _NOT_THE_SERVICE):
-        return Verdict.NEUTRAL
-    if _takes("success_exceptions", config.success_exceptions, exc):
-        return Verdict.SUCCESS
-    if _takes("ignore_exceptions", config.ignore_exceptions, exc):
-        return Verdict.NEUTRAL
-    if _takes("record_exceptions", config.record_exceptions, exc, without=True):
-        return Verdict.FAILURE
-    return Verdict.NEUTRAL
+        return FAILURE
+    return SUCCESS
 
 
 def _takes(name: str, wanted: ExceptionFilter, exc: Exception, without: bool = False) -> bool:

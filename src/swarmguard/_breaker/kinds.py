@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable, Coroutine
 from enum import Enum, auto
-from types import AsyncGeneratorType, GeneratorType
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, cast
 
 
@@ -75,7 +75,7 @@ def check_finished(fn: Callable[..., object], result: object) -> None:
 
 def check_awaitable(fn: Callable[..., object], result: object) -> None:
     """Raise when what came back cannot be awaited."""
-    if is_awaitable(result):
+    if type(result) is CoroutineType or is_awaitable(result):
         return
     if _is_unstarted_generator(fn, result):
         raise _generator_function(fn)

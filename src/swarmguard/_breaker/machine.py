@@ -108,6 +108,8 @@ class Unrecorded:
 
 UNRECORDED: Final = Unrecorded()
 
+NORMAL, ISOLATED, DISABLED, SHADOW = BreakerMode
+
 Period = Tally | Open | HalfOpen
 Ticket = Tally | Place | Unrecorded
 
@@ -132,6 +134,9 @@ class Terms(NamedTuple):
     retry_after: float | None = None
 
 
+NO_WISHES: Final = Terms()
+
+
 class Settled(Enum):
     """What became of a result."""
 
@@ -150,6 +155,10 @@ class Change(NamedTuple):
     previous: CircuitState
     state: CircuitState
     moment: float
+
+
+_COUNTED: Final = (Settled.COUNTED, None)
+_STALE: Final = (Settled.STALE, None)
 
 
 class BreakerMachine:
@@ -171,32 +180,30 @@ class BreakerMachine:
 
     def admit(self, now: float) -> tuple[Ticket | Refusal, Change | None]:
         """Admit a call, or say why not."""
-        if self.mode is BreakerMode.DISABLED:
+        if self.mode is DISABLED:
             return UNRECORDED, None
-        if self.mode is BreakerMode.ISOLATED:
+        if self.mode is ISOLATED:
             return Refusal(self.period.state, None, "isolated"), None
         answer, change = self._admit(self._clamp(now))
-        if self.mode is BreakerMode.SHADOW and isinstance(answer, Refusal):
+        if self.mode is SHADOW and isinstance(answer, Refusal):
             return UNRECORDED, change
         return answer, change
 
     def settle(
-        self, ticket: Ticket, now: float, *, failed: bool, slow: bool = False, terms: Terms | None = Terms()
+        self, ticket: Ticket, now: float, failed: bool, slow: bool = False, terms: Terms | None = NO_WISHES
     ) -> tuple[Settled, Change | None]:
         """Take the result of a call that was admitted with `ticket`.
 
         `terms=None` says that the caller would rather be asked for them when they are needed.
         """
         now = self._clamp(now)
-        if isinstance(ticket, Unrecorded):
-            return Settled.COUNTED, None
+        if ticket is self.period:  # it is a closed one: calls in other periods have tickets of their own
+            if self.mode is DISABLED or not ticket.record(failed, slow, now):
+                return _COUNTED
+            return self._open(Trigger.THRESHOLD, now, terms)
         if isinstance(ticket, Place):
-            return self._settle_place(ticket, now, failed=failed, terms=terms)
-        if ticket is not self.period:
-            return Settled.STALE, None
-        if self.mode is BreakerMode.DISABLED or not ticket.record(failed=failed, slow=slow, now=now):
-            return Settled.COUNTED, None
-        return self._open(Trigger.THRESHOLD, now, terms)
+            return self._settle_place(ticket, now, failed, terms)
+        return _COUNTED if ticket is UNRECORDED else _STALE
 
     def release(self, place: Place) -> None:
         """Take a neutral result of a test call: its place is free again, and nothing is counted."""
@@ -213,9 +220,9 @@ class BreakerMachine:
 
     def retry_after(self, now: float) -> float | None:
         """Return the seconds until a call may be admitted; None when nothing but an operator will admit one."""
-        if self.mode is BreakerMode.ISOLATED:
+        if self.mode is ISOLATED:
             return None
-        if self.mode is not BreakerMode.NORMAL:
+        if self.mode is not NORMAL:
             return 0.0
         now = max(now, self._latest)
         if isinstance(self.period, Open):
@@ -242,7 +249,8 @@ class BreakerMachine:
 
     def _clamp(self, now: float) -> float:
         """Return a moment no earlier than any before: threads read their clock before they get their turn."""
-        self._latest = max(now, self._latest)
+        if now > self._latest:
+            self._latest = now
         return self._latest
 
     def _admit(self, now: float) -> tuple[Ticket | Refusal, Change | None]:
@@ -263,19 +271,19 @@ class BreakerMachine:
         return place, change
 
     def _settle_place(
-        self, place: Place, now: float, *, failed: bool, terms: Terms | None
+        self, place: Place, now: float, failed: bool, terms: Terms | None
     ) -> tuple[Settled, Change | None]:
         period = place.period
         if period is not self.period:
-            return Settled.STALE, None
-        if failed and self.mode is not BreakerMode.DISABLED:
+            return _STALE
+        if failed and self.mode is not DISABLED:
             return self._open(Trigger.PROBE_FAILED, now, terms)
         period.places.pop(place, None)
-        if self.mode is BreakerMode.DISABLED:
-            return Settled.COUNTED, None
+        if self.mode is DISABLED:
+            return _COUNTED
         period.successes += 1
         if period.successes < self._config.success_threshold:
-            return Settled.COUNTED, None
+            return _COUNTED
         return Settled.COUNTED, self._move(Trigger.RECOVERED, now)
 
     def _open(self, trigger: Trigger, now: float, terms: Terms | None) -> tuple[Settled, Change | None]:
@@ -283,7 +291,7 @@ class BreakerMachine:
             return Settled.NEEDS_TERMS, None
         return Settled.COUNTED, self._move(trigger, now, None, terms)
 
-    def _move(self, trigger: Trigger, now: float, seconds: float | None = None, terms: Terms = Terms()) -> Change:
+    def _move(self, trigger: Trigger, now: float, seconds: float | None = None, terms: Terms = NO_WISHES) -> Change:
         """Follow the table; the new period is whole before it takes the old one's place."""
         previous = self.period.state
         state = TRANSITIONS[previous, trigger]

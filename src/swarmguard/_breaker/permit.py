@@ -6,7 +6,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from swarmguard._breaker.judge import Verdict, judge_exception, judge_result
+from swarmguard._breaker.judge import FAILURE, NEUTRAL, SUCCESS, Verdict, judge_exception, judge_result
 
 if TYPE_CHECKING:
     from swarmguard._breaker.config import CircuitBreakerConfig
@@ -38,7 +38,7 @@ class Permit:
         Returns:
             True when this settled it; False, and nothing changes, when it was settled before.
         """
-        return self._settle(Verdict.SUCCESS)
+        return self._settle(SUCCESS)
 
     def fail(self, exc: BaseException | None = None) -> bool:
         """Settle the call as a failure, whatever `exc` is.
@@ -49,7 +49,7 @@ class Permit:
         Returns:
             True when this settled it; False, and nothing changes, when it was settled before.
         """
-        return self._settle(Verdict.FAILURE, exc)
+        return self._settle(FAILURE, exc)
 
     def release(self) -> bool:
         """Settle the call as neutral: it counts neither way, and its place is free again.
@@ -57,7 +57,7 @@ class Permit:
         Returns:
             True when this settled it; False, and nothing changes, when it was settled before.
         """
-        return self._settle(Verdict.NEUTRAL)
+        return self._settle(NEUTRAL)
 
     def _settle(self, verdict: Verdict, evidence: object = None) -> bool:
         try:

@@ -7,8 +7,10 @@ use: the breaker's machine guards them.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections import deque
+from contextlib import suppress
+from itertools import islice
 from typing import Final
 
 import attrs
@@ -30,26 +32,32 @@ DEFAULT_MINIMUM_CALLS = 20
 """What `minimum_calls=None` stands for; a smaller count window stands for itself."""
 
 
-class Tally(ABC):
+class Tally:
     """The count of one closed period.
 
     Attributes:
         heeds_success: False while another success would change nothing: such a one need not be recorded at all.
+        jots: True while a success decides nothing, though it changes the count: it may be jotted down.
     """
 
-    __slots__ = ("heeds_success",)
+    __slots__ = ("heeds_success", "jots")
     state: Final = CircuitState.CLOSED
 
     def __init__(self, *, heeds_success: bool) -> None:
         self.heeds_success: bool = heeds_success
+        self.jots: bool = False
 
     @abstractmethod
-    def record(self, *, failed: bool, slow: bool, now: float) -> bool:
+    def record(self, failed: bool, slow: bool, now: float) -> bool:
         """Count an outcome and return False; or, leaving the tally as it was, return True: this one trips."""
 
     @abstractmethod
     def failure_count(self, now: float) -> int:
-        """Return the failures that count at `now`."""
+        """Return the failures that count at `now`. A reading: it may come while `record` is at work in this thread."""
+
+    @abstractmethod
+    def jot(self, now: float) -> bool:
+        """Jot a success down, without a lock; return False when it has to be recorded after all."""
 
 
 @attrs.frozen
@@ -86,7 +94,7 @@ class ConsecutiveTally(Tally):
         self._threshold = threshold
         self._failures = 0
 
-    def record(self, *, failed: bool, slow: bool, now: float) -> bool:
+    def record(self, failed: bool, slow: bool, now: float) -> bool:
         failures = self._failures + 1 if failed else 0
         if failures >= self._threshold:
             return True
@@ -96,6 +104,9 @@ class ConsecutiveTally(Tally):
 
     def failure_count(self, now: float) -> int:
         return self._failures
+
+    def jot(self, now: float) -> bool:
+        return False
 
 
 @attrs.frozen
@@ -182,83 +193,142 @@ class FailureRate:
             return CountTally(self, self.window.size)
         return TimeTally(self, self.window.seconds)
 
-    def trips(self, calls: int, failed: int, slow: int) -> bool:
-        """Tell whether a window of so many calls opens the circuit."""
-        if calls < self.enough_calls:
-            return False
-        return failed / calls >= self.threshold or slow / calls >= self.slow_call_rate
 
+class RateTally(Tally):
+    """What the two windows have in common.
 
-class CountTally(Tally):
-    """The last calls of a count window."""
+    A success that can open nothing is jotted down without a lock, and counted when the next outcome is recorded: before
+    anything is decided, so nobody can see the difference.
+    """
 
-    __slots__ = ("_calls", "_failed", "_policy", "_size", "_slow")
+    MOST_JOTTED: Final = 1000
+    __slots__ = ("_enough", "_failed", "_jotted", "_slow", "_slow_threshold", "_threshold")
 
-    def __init__(self, policy: FailureRate, size: int) -> None:
+    def __init__(self, policy: FailureRate) -> None:
         super().__init__(heeds_success=True)
-        self._policy = policy
-        self._size = size
-        self._calls: deque[tuple[bool, bool]] = deque()
+        self._threshold = policy.threshold
+        self._slow_threshold = policy.slow_call_rate
+        self._enough = policy.enough_calls
         self._failed = 0
         self._slow = 0
+        self._jotted: deque[float] = deque()  # the moments; threads append, whoever records takes them out
 
-    def record(self, *, failed: bool, slow: bool, now: float) -> bool:
+    def jot(self, now: float) -> bool:
+        jotted = self._jotted
+        if len(jotted) >= self.MOST_JOTTED:
+            return False
+        jotted.append(now)
+        if self.jots:
+            return True
+        # A failure was recorded in that instant, so a success may decide again. If this one (or another's: they are all
+        # alike) is still here, it was not counted, and is recorded after all.
+        try:
+            jotted.pop()
+        except IndexError:
+            return True
+        return False
+
+    def _take_jotted(self) -> list[float]:
+        """Take out what has been jotted down so far."""
+        jotted, taken = self._jotted, []
+        with suppress(IndexError):  # a thread may take one back meanwhile
+            for _ in range(len(jotted)):
+                taken.append(jotted.popleft())
+        return taken
+
+    def _trips(self, calls: int, failed: int, slow: int) -> bool:
+        """Tell whether a window of so many calls opens the circuit."""
+        if calls < self._enough:
+            return False
+        return failed / calls >= self._threshold or slow / calls >= self._slow_threshold
+
+
+class CountTally(RateTally):
+    """The last calls of a count window.
+
+    Once the window holds enough calls, a success only makes the rates smaller: it decides nothing any more.
+    """
+
+    __slots__ = ("_calls", "_size")
+
+    def __init__(self, policy: FailureRate, size: int) -> None:
+        super().__init__(policy)
+        self._size = size
+        self._calls: deque[tuple[bool, bool]] = deque()
+
+    def record(self, failed: bool, slow: bool, now: float) -> bool:
+        for _ in self._take_jotted()[-self._size :]:
+            self._count(False, False)
         full = len(self._calls) == self._size
         old_failed, old_slow = self._calls[0] if full else (False, False)
-        failures = self._failed + failed - old_failed
-        slows = self._slow + slow - old_slow
-        if self._policy.trips(len(self._calls) + (not full), failures, slows):
+        if self._trips(len(self._calls) + (not full), self._failed + failed - old_failed, self._slow + slow - old_slow):
             return True
-        if full:
-            self._calls.popleft()
-        self._calls.append((failed, slow))
-        self._failed, self._slow = failures, slows
-        self.heeds_success = bool(failures or slows or len(self._calls) < self._size)
+        self._count(failed, slow)
+        self.heeds_success = bool(self._failed or self._slow or len(self._calls) < self._size)
+        self.jots = len(self._calls) >= self._enough
         return False
 
     def failure_count(self, now: float) -> int:
-        return self._failed
+        pushed_out = max(0, len(self._calls) + len(self._jotted) - self._size)
+        return sum(failed for failed, _ in islice(self._calls, pushed_out, None))
+
+    def _count(self, failed: bool, slow: bool) -> None:
+        if len(self._calls) == self._size:
+            old_failed, old_slow = self._calls.popleft()
+            self._failed -= old_failed
+            self._slow -= old_slow
+        self._calls.append((failed, slow))
+        self._failed += failed
+        self._slow += slow
 
 
-@attrs.define
 class _Tick:
-    """The calls of one instant of a time window."""
+    """The calls of a time window from one moment to another, which as a rule is the same."""
 
-    at: float
-    calls: int = 0
-    failed: int = 0
-    slow: int = 0
+    __slots__ = ("at", "calls", "end", "failed", "slow")
+
+    def __init__(self, at: float, end: float) -> None:
+        self.at = at
+        self.end = end
+        self.calls = 0
+        self.failed = 0
+        self.slow = 0
 
 
-class TimeTally(Tally):
+class TimeTally(RateTally):
     """The calls of a time window, each kept with its own moment.
+
+    While none of them failed or was slow, a success decides nothing. (Otherwise it may: by forgetting successes the
+    rates have grown, and the question is asked with the next call.)
 
     Past a thousand moments, calls closer together than a thousandth of the window share one, so that a busy window
     stays small; it then forgets up to a thousandth of its length too early.
     """
 
     EXACT_TICKS: Final = 1000
-    __slots__ = ("_calls", "_failed", "_policy", "_seconds", "_slow", "_ticks")
+    __slots__ = ("_calls", "_seconds", "_ticks")
 
     def __init__(self, policy: FailureRate, seconds: float) -> None:
-        super().__init__(heeds_success=True)
-        self._policy = policy
+        super().__init__(policy)
         self._seconds = seconds
         self._ticks: deque[_Tick] = deque()
         self._calls = 0
-        self._failed = 0
-        self._slow = 0
+        self.jots = True
 
-    def record(self, *, failed: bool, slow: bool, now: float) -> bool:
+    def record(self, failed: bool, slow: bool, now: float) -> bool:
+        if failed or slow:
+            self.jots = False  # before the jotted are counted, so that whoever jots meanwhile learns of it
+        self._count_jotted()
         self._forget(now)
         calls, failures, slows = self._calls + 1, self._failed + failed, self._slow + slow
-        if self._policy.trips(calls, failures, slows):
+        if self._trips(calls, failures, slows):
             return True
         tick = self._tick(now)
         tick.calls += 1
         tick.failed += failed
         tick.slow += slow
         self._calls, self._failed, self._slow = calls, failures, slows
+        self.jots = not (failures or slows)
         return False
 
     def failure_count(self, now: float) -> int:
@@ -271,8 +341,18 @@ class TimeTally(Tally):
             self._failed -= tick.failed
             self._slow -= tick.slow
 
+    def _count_jotted(self) -> None:
+        jotted = self._take_jotted()
+        if jotted:
+            tick = self._tick(jotted[0])
+            for at in jotted:
+                if at > tick.end:  # as `_tick` asks, without the call
+                    tick = self._tick(at)
+                tick.calls += 1
+            self._calls += len(jotted)
+
     def _tick(self, now: float) -> _Tick:
-        room = self._seconds / self.EXACT_TICKS if len(self._ticks) >= self.EXACT_TICKS else 0.0
-        if not self._ticks or now - self._ticks[-1].at > room:
-            self._ticks.append(_Tick(now))
+        if not self._ticks or now > self._ticks[-1].end:
+            room = self._seconds / self.EXACT_TICKS if len(self._ticks) >= self.EXACT_TICKS else 0.0
+            self._ticks.append(_Tick(now, now + room))
         return self._ticks[-1]
