@@ -40,13 +40,24 @@ def public_members(cls: type) -> list[tuple[str, object]]:
     ]
 
 
+def loaded_by(statement: str) -> list[str]:
+    """Return the modules that a fresh interpreter has loaded after the statement."""
+    show = f"import sys; {statement}; print(*sys.modules)"
+    return subprocess.run([sys.executable, "-c", show], capture_output=True, text=True, check=True).stdout.split()
+
+
 def test_top_level_names() -> None:
     """The package offers the promised names and no other, and `__all__` says so."""
     assert set(swarmguard.__all__) == TOP_LEVEL
-    offered = {name for name in vars(swarmguard) if not name.startswith("_")}
-    modules = {name for name in offered if inspect.ismodule(getattr(swarmguard, name))}
-    assert offered - modules == TOP_LEVEL
-    assert all(getattr(swarmguard, name).__name__ == f"swarmguard.{name}" for name in modules)
+    assert set(dir(swarmguard)) == TOP_LEVEL
+    for name in TOP_LEVEL:
+        getattr(swarmguard, name)
+    loaded = {name: value for name, value in vars(swarmguard).items() if not name.startswith("_")}
+    modules = {name: value for name, value in loaded.items() if inspect.ismodule(value)}
+    assert set(loaded) - set(modules) - {"TYPE_CHECKING"} == TOP_LEVEL
+    assert all(module.__name__ == f"swarmguard.{name}" for name, module in modules.items())
+    with pytest.raises(AttributeError, match="module 'swarmguard' has no attribute 'CircuitBraker'"):
+        swarmguard.CircuitBraker  # noqa: B018 - reading it is what is tested
 
 
 def test_testing_names() -> None:
@@ -56,10 +67,16 @@ def test_testing_names() -> None:
 
 def test_import_takes_no_optional_module() -> None:
     """Importing the package loads the core alone: no integration, no helper for tests, nothing of a third party's."""
-    show = "import sys, swarmguard; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", show], capture_output=True, text=True, check=True).stdout.split()
+    loaded = loaded_by("from swarmguard import *")
     assert {name.split(".")[1] for name in loaded if name.startswith("swarmguard.")} <= CORE
     assert not {name.split(".")[0] for name in loaded} & {"pytest", "hypothesis", "trio", "starlette", "httpx"}
+
+
+def test_names_are_loaded_when_they_are_asked_for() -> None:
+    """The package alone loads nothing, and a breaker neither the overseer nor an event loop."""
+    assert not [name for name in loaded_by("import swarmguard") if name.startswith("swarmguard.")]
+    loaded = loaded_by("from swarmguard import CircuitBreaker, CircuitBreakerRegistry, CircuitOpenError")
+    assert not [name for name in loaded if name.startswith(("swarmguard._overseer", "asyncio", "logging", "random"))]
 
 
 def test_package_is_typed() -> None:

@@ -48,7 +48,7 @@ def _guard_plain(gate: Gate, fn: Callable[..., Any], fallback: Fallback | None) 
         period = gate.fast
         if period is None:
             if fallback is not None:
-                return with_fallback(fallback, args, kwargs)
+                return _call_or_fall_back(gate, fn, fallback, args, kwargs)
             refusal = gate.refusal()
             if refusal is not None:
                 try:
@@ -67,15 +67,6 @@ def _guard_plain(gate: Gate, fn: Callable[..., Any], fallback: Fallback | None) 
             gate.succeeded(period)
         return result
 
-    def with_fallback(fallback: Fallback, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        try:
-            permit = gate.admit()
-        except CircuitOpenError:
-            pass  # the fallback is none of its handling: an error there has no refusal for its context
-        else:
-            return call_with(permit, fn, *args, **kwargs)
-        return fallback(*args, **kwargs)
-
     return guarded
 
 
@@ -84,7 +75,7 @@ def _guard_coroutine(gate: Gate, fn: Callable[..., Any], fallback: Fallback | No
         period = gate.fast
         if period is None:
             if fallback is not None:
-                return await with_fallback(fallback, args, kwargs)
+                return await _execute_or_fall_back(gate, fn, fallback, args, kwargs)
             refusal = gate.refusal()
             if refusal is not None:
                 try:
@@ -100,16 +91,6 @@ def _guard_coroutine(gate: Gate, fn: Callable[..., Any], fallback: Fallback | No
         if period.heeds_success:
             gate.succeeded(period)
         return result
-
-    async def with_fallback(fallback: Fallback, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        try:
-            permit = gate.admit()
-        except CircuitOpenError:
-            pass
-        else:
-            return await execute_with(permit, fn, *args, **kwargs)
-        answer = fallback(*args, **kwargs)
-        return await answer if is_awaitable(answer) else answer
 
     return guarded
 
@@ -178,6 +159,31 @@ def _guard_async_generator(gate: Gate, fn: Callable[..., Any], fallback: Fallbac
             raise
 
     return guarded
+
+
+def _call_or_fall_back(
+    gate: Gate, fn: Callable[..., Any], fallback: Fallback, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    try:
+        permit = gate.admit()
+    except CircuitOpenError:
+        pass  # the fallback is called outside: an error of its own has no refusal for its context
+    else:
+        return call_with(permit, fn, *args, **kwargs)
+    return fallback(*args, **kwargs)
+
+
+async def _execute_or_fall_back(
+    gate: Gate, fn: Callable[..., Any], fallback: Fallback, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    try:
+        permit = gate.admit()
+    except CircuitOpenError:
+        pass
+    else:
+        return await execute_with(permit, fn, *args, **kwargs)
+    answer = fallback(*args, **kwargs)
+    return await answer if is_awaitable(answer) else answer
 
 
 def _entered(passage: Passage, fallback: Fallback | None) -> bool:

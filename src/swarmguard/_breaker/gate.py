@@ -13,7 +13,6 @@ seen the circuit open is never let through by it.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
@@ -292,7 +291,7 @@ class Gate:
         slow = self._slow_at is not None and started is not None and reached(now, started + self._slow_at)
         settled = self._monitor.attempt(self._record, ticket, now, failed, slow, self._terms)
         if settled is None:  # this thread is inside the monitor: the users' callables must not be asked there
-            self._monitor.defer(self._record, ticket, now, failed, slow, Terms(random.random()))
+            self._monitor.defer(self._record, ticket, now, failed, slow, Terms(_random()))
         elif settled is NEEDS_TERMS:
             settled = self._monitor.run(self._record, ticket, now, failed, slow, self._ask_terms(evidence))
         return settled
@@ -329,7 +328,7 @@ class Gate:
         config = self.config
         draw, wish = 0.0, None
         if config.jitter:
-            draw = random.random()
+            draw = _random()
             if config.random is not None:
                 draw = contained("random", draw, _draw, config.random)
         if config.retry_after is not None and evidence is not None:
@@ -347,6 +346,12 @@ class Gate:
                 outcome, started = self._late.pop(0)
                 seconds = 0.0 if outcome == "refused" else now - started
                 contained("the observer", None, observer, CallRecord(self.name, outcome, seconds))
+
+
+def _random() -> float:
+    import random  # noqa: PLC0415 - seldom needed, and not cheap to load
+
+    return random.random()
 
 
 def _draw(source: Callable[[], float]) -> float:

@@ -60,7 +60,9 @@ class CircuitBreakerRegistry:
             TypeError: An argument is of the wrong type.
             ValueError: The name is empty, or the existing breaker has another configuration, which it keeps.
         """
-        breaker = self._breakers.get(check_text("name", name))
+        if type(name) is not str:
+            check_text("name", name)
+        breaker = self._breakers.get(name)
         if breaker is None:
             # Only one of several makers gets its breaker in, and everybody gets that one: setdefault is atomic.
             breaker = self._breakers.setdefault(name, self._make(name, config))

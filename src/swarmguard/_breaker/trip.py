@@ -233,7 +233,7 @@ class RateTally(Tally):
         jotted, taken = self._jotted, []
         with suppress(IndexError):  # a thread may take one back meanwhile
             for _ in range(len(jotted)):
-                taken.append(jotted.popleft())
+                taken.append(jotted.popleft())  # noqa: PERF401 - what was taken out must not be lost
         return taken
 
     def _trips(self, calls: int, failed: int, slow: int) -> bool:

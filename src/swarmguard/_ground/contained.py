@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
 D = TypeVar("D")
-
-logger = logging.getLogger("swarmguard")
 
 
 def contained(what: str, fallback: D, callback: Callable[..., T], *args: object) -> T | D:
@@ -17,5 +14,7 @@ def contained(what: str, fallback: D, callback: Callable[..., T], *args: object)
     try:
         return callback(*args)
     except Exception:
-        logger.exception("%s raised; carrying on as if it were not there", what)
+        import logging  # noqa: PLC0415 - seldom needed, and not cheap to load
+
+        logging.getLogger("swarmguard").exception("%s raised; carrying on as if it were not there", what)
         return fallback
