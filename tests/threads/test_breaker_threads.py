@@ -20,7 +20,9 @@ from swarmguard import (
     CircuitState,
     CountWindow,
     FailureRate,
+    TimeWindow,
 )
+from swarmguard._breaker.trip import RateTally
 from swarmguard.testing import EventRecorder, FakeClock
 from tests.breaker_tools import (
     SAFETY,
@@ -216,8 +218,6 @@ def test_exact_counts(clock, seed, kind, observed):
     """Every failure is counted exactly once, on the fast lane and off it [B1] [B17] [T23]."""
     trip = FailureRate(window=CountWindow(1000), minimum_calls=1000) if kind == "count window" else None
     if kind == "time window":
-        from swarmguard import TimeWindow
-
         trip = FailureRate(window=TimeWindow(1000), minimum_calls=1000)
     records = []
     breaker = build(clock, trip=trip, failure_threshold=1000, observer=records.append if observed else None)
@@ -239,6 +239,25 @@ def test_successes_are_counted_exactly(clock, seed):
     fail(breaker, 7)
     succeed(breaker, 12)
     assert breaker.state is CircuitState.CLOSED
+
+
+@SEEDS
+def test_jotted_successes_are_counted_exactly(clock, seed, monkeypatch):
+    """Successes that threads jot down while others record failures are counted once each [B17] [T23]."""
+    monkeypatch.setattr(RateTally, "MOST_JOTTED", 5)
+    policy = FailureRate(threshold=9 / 41, window=TimeWindow(10), minimum_calls=41)
+    breaker = build(clock, trip=policy)
+    service = breaker(lambda fails: boom() if fails else None)
+
+    def calls():
+        for fails in (False,) * 8 + (True, True):
+            with contextlib.suppress(BoomError):
+                service(fails)
+
+    Interleaver(seed).run([calls] * 4)
+    assert breaker.state is CircuitState.CLOSED
+    fail(breaker)  # opens only if it is the ninth failure of exactly 41 calls
+    assert breaker.state is CircuitState.OPEN
 
 
 @SEEDS

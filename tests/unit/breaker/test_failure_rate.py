@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
 from datetime import timedelta
 
 import pytest
 
-from swarmguard import CircuitState, ConsecutiveFailures, CountWindow, FailureRate, TimeWindow
+from swarmguard import BreakerMode, CircuitState, ConsecutiveFailures, CountWindow, FailureRate, TimeWindow
+from swarmguard._breaker.trip import RateTally, TimeTally
 from tests.breaker_tools import BoomError, build, fail, neutral, refused, succeed
 
 
@@ -252,6 +254,86 @@ def test_busy_time_window(clock):
 
 
 # Slow calls
+
+
+# Successes that are jotted down
+
+
+class Meeting(deque):
+    """The notes of a tally, in which something else happens at the instant of a note, before it or after it."""
+
+    def __init__(self, before=None, after=None):
+        super().__init__()
+        self.before, self.after = before, after
+
+    def append(self, moment):
+        if self.before:
+            self.before()
+        super().append(moment)
+        if self.after:
+            self.after()
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_success_that_meets_a_failure_is_counted_once(clock, when):
+    """A success that is noted at the instant of a failure is counted once, and may still be the one that trips [B17].
+
+    Noted before the failure it is counted with it; after it, it is one that may decide.
+    """
+    breaker = rate(clock, window=TimeWindow(10), minimum_calls=3)
+    tally = breaker._gate.fast
+    tally._jotted = Meeting(**{when: lambda: fail(breaker, 2)})
+    breaker(lambda: None)()
+    assert breaker.state is CircuitState.OPEN
+
+
+def test_success_that_was_counted_meanwhile_is_not_recorded_again(clock):
+    """A success that a failure has already taken into account changes nothing more [B17]."""
+    breaker = rate(clock, window=TimeWindow(10), minimum_calls=4)
+    breaker._gate.fast._jotted = Meeting(after=lambda: fail(breaker, 2))
+    breaker(lambda: None)()
+    assert breaker.state is CircuitState.CLOSED  # three calls, not four
+
+
+def test_success_that_comes_too_late_for_a_failure_is_recorded(clock):
+    """A success that is noted after a failure has looked at the notes must be recorded, for it may decide [B17]."""
+    answers = []
+
+    class Overtaken(TimeTally):
+        def _take_jotted(self):
+            taken = super()._take_jotted()
+            answers.append(self.jot(0.0))
+            return taken
+
+    tally = Overtaken(FailureRate(window=TimeWindow(10)), 10.0)
+    tally.record(True, False, 0.0)
+    assert answers == [False]
+
+
+def test_notes_are_bounded(clock):
+    """Successes are not jotted down without end: memory does not grow with the calls [B17]."""
+    breaker = rate(clock, window=TimeWindow(10))
+    tally, service = breaker._gate.fast, breaker(lambda: None)
+    for _ in range(5 * RateTally.MOST_JOTTED):
+        service()
+    assert len(tally._jotted) <= RateTally.MOST_JOTTED
+    assert len(tally._ticks) == 1
+
+
+@pytest.mark.parametrize("mode", [BreakerMode.DISABLED, BreakerMode.ISOLATED])
+def test_success_under_a_new_mode_is_not_jotted_down(clock, mode):
+    """A call that ends under a mode is counted as the mode says, however it came in [B16]."""
+    breaker = rate(clock, window=TimeWindow(10), minimum_calls=2)
+
+    @breaker
+    def service():
+        breaker.set_mode(mode)
+
+    service()
+    breaker.set_mode(BreakerMode.NORMAL)
+    fail(breaker)
+    counted = mode is not BreakerMode.DISABLED
+    assert (breaker.state is CircuitState.OPEN) == counted
 
 
 @pytest.mark.parametrize("window", [CountWindow(4), TimeWindow(1000)], ids=["count", "time"])
