@@ -267,6 +267,7 @@ class Meeting(deque):
         self.before, self.after = before, after
 
     def append(self, moment):
+        """Note a moment, and let the rest happen."""
         if self.before:
             self.before()
         super().append(moment)
