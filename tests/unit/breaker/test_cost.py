@@ -1,0 +1,99 @@
+"""The cost of a healthy call, by counting: how many bytecode instructions run besides the caller's own.
+
+A count does not depend on the machine or on what else it does. When a change goes over a bound, look at the profile
+before you raise it: `docs/performance.md` says how to measure.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+
+import pytest
+
+from swarmguard import CircuitBreaker, CircuitBreakerConfig, CountWindow, FailureRate, TimeWindow
+
+
+def instructions(act):
+    """Return how many instructions `act` runs, in all the Python functions that it calls."""
+    count = 0
+
+    def trace(frame, event, arg):
+        nonlocal count
+        frame.f_trace_opcodes = True
+        count += event == "opcode"
+        return trace
+
+    before = sys.gettrace()  # coverage traces as well
+    sys.settrace(trace)
+    try:
+        act()  # Python 3.12 counts wrongly the first time
+        count = 0
+        act()
+    finally:
+        sys.settrace(before)
+    return count
+
+
+def run(coroutine):
+    """Run a coroutine that never waits."""
+    with pytest.raises(StopIteration):
+        coroutine.send(None)
+
+
+def service(x):
+    """Do nothing."""
+    return x
+
+
+async def async_service(x):
+    """Do nothing."""
+    return x
+
+
+@functools.wraps(service)
+def wrapper(*args, **kwargs):
+    """Do nothing around nothing."""
+    return service(*args, **kwargs)
+
+
+@functools.wraps(async_service)
+async def async_wrapper(*args, **kwargs):
+    """Do nothing around nothing."""
+    return await async_service(*args, **kwargs)
+
+
+FULL = FailureRate(window=CountWindow(20))
+"""A count window that the warm-up fills."""
+
+
+@pytest.mark.parametrize(
+    ("trip", "bound"),
+    [(None, 25), (FULL, 25), (FailureRate(window=TimeWindow(10)), 75)],
+    ids=["default", "count window", "time window"],
+)
+def test_a_healthy_call_takes_few_instructions(trip, bound):
+    """A decorated call on a closed circuit runs at most so many instructions more than an empty wrapper [B20]."""
+    breaker = CircuitBreaker("api", CircuitBreakerConfig(trip=trip))
+    guarded, guarded_async = breaker(service), breaker(async_service)
+    for _ in range(30):
+        guarded(1)
+    sync = instructions(lambda: guarded(1)) - instructions(lambda: wrapper(1))
+    coroutine = instructions(lambda: run(guarded_async(1))) - instructions(lambda: run(async_wrapper(1)))
+    assert 0 < sync <= bound
+    assert 0 < coroutine <= bound
+
+
+def test_a_healthy_block_takes_few_instructions():
+    """So does `with breaker:` around nothing [B20]."""
+    breaker = CircuitBreaker("api")
+
+    def block():
+        with breaker:
+            pass
+
+    def nothing():
+        pass
+
+    block()
+    assert instructions(block) - instructions(nothing) <= 75
