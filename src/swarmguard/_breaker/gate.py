@@ -311,15 +311,14 @@ class Gate:
     def _admit_from_inside(self, now: float) -> Ticket | Refusal:
         """Answer a finalizer or a signal handler that came while its own thread is inside the monitor.
 
-        The machine may be half-way through a change, so nothing is changed: no test call is admitted.
+        The machine may be half-way through a change, so nothing is changed: no test call is admitted. (A closed circuit
+        has admitted it already.)
         """
         period = self._machine.period
         if self.mode is ISOLATED:
             return Refusal(period.state, None, "isolated")
         if self.mode is not NORMAL:
             return UNRECORDED
-        if isinstance(period, Tally):
-            return period
         reason: RefusalReason = "open" if isinstance(period, Open) else "half_open"
         return Refusal(period.state, self._machine.retry_after(now), reason)
 

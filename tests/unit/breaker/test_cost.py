@@ -25,13 +25,13 @@ def instructions(act):
         return trace
 
     before = sys.gettrace()  # coverage traces as well
-    sys.settrace(trace)
-    try:
-        act()  # Python 3.12 counts wrongly the first time
+    for _ in range(2):  # Python 3.12 sees nothing the first time
         count = 0
-        act()
-    finally:
-        sys.settrace(before)
+        sys.settrace(trace)
+        try:
+            act()
+        finally:
+            sys.settrace(before)
     return count
 
 

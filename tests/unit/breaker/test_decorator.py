@@ -459,9 +459,10 @@ def test_fallback_answers_refusals(clock):
     assert ran == []
 
 
-def test_fallback_leaves_admitted_calls_alone(clock):
+@pytest.mark.parametrize("observer", [None, lambda record: None], ids=["alone", "observed"])
+def test_fallback_leaves_admitted_calls_alone(clock, observer):
     """An admitted call is answered by the function, and its own exceptions pass and count [B10]."""
-    breaker = build(clock)
+    breaker = build(clock, observer=observer)
     decorated = breaker.with_fallback(lambda: "cached")(lambda: "fresh")
     assert decorated() == "fresh"
     failing = breaker.with_fallback(lambda: "cached")(boom)
@@ -513,9 +514,10 @@ def test_fallback_may_fail(clock):
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("fallback_is_async", [True, False])
-async def test_fallback_of_a_coroutine_function(clock, fallback_is_async):
+@pytest.mark.parametrize("observer", [None, lambda record: None], ids=["alone", "observed"])
+async def test_fallback_of_a_coroutine_function(clock, fallback_is_async, observer):
     """An async function's fallback is awaited if it is async, and may as well be plain [B10]."""
-    breaker = open_breaker(clock)
+    breaker = open_breaker(clock, observer=observer)
 
     async def cached(*args):
         await anyio.lowlevel.checkpoint()

@@ -311,6 +311,26 @@ def test_success_that_comes_too_late_for_a_failure_is_recorded(clock):
     assert answers == [False]
 
 
+def test_notes_are_forgotten_each_at_its_own_time(clock):
+    """A success that was jotted down leaves the window when it is as old as that, not when it was counted [B17]."""
+    breaker = rate(clock, window=TimeWindow(10), minimum_calls=4)
+    service = breaker(lambda: None)
+    for _ in range(3):
+        service()
+        clock.advance(1)
+    clock.advance(7)  # the first is ten seconds old
+    fail(breaker)
+    assert breaker.state is CircuitState.CLOSED  # three calls
+    fail(breaker)
+    assert breaker.state is CircuitState.OPEN  # four, and half of them failed
+
+
+def test_a_streak_has_nothing_to_jot_down():
+    """Successes in a row are not counted, so none is jotted down: one that ends a streak is recorded [B1]."""
+    tally = ConsecutiveFailures().tally()
+    assert (tally.jots, tally.jot(0.0)) == (False, False)
+
+
 def test_notes_are_bounded(clock):
     """Successes are not jotted down without end: memory does not grow with the calls [B17]."""
     breaker = rate(clock, window=TimeWindow(10))
