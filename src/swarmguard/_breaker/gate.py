@@ -26,7 +26,6 @@ from swarmguard._breaker.machine import (
     UNRECORDED,
     BreakerMachine,
     Change,
-    HalfOpen,
     Open,
     Place,
     Refusal,
@@ -281,7 +280,7 @@ class Gate:
             or self.config.record_result is not None
             or self.mode is not NORMAL
         )
-        self.fast = None if needs_permit or isinstance(period, Open | HalfOpen) else period
+        self.fast = period if isinstance(period, Tally) and not needs_permit else None
 
     # Outside the monitor
 

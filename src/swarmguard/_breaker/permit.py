@@ -106,4 +106,5 @@ def _settle_judged(permit: Permit, judge: Callable[[CircuitBreakerConfig, T], Ve
     try:
         permit._settle(judge(permit._gate.config, evidence), evidence)
     finally:
-        permit.release()
+        if permit._unsettled:
+            permit.release()
