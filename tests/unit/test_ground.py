@@ -317,11 +317,11 @@ def test_an_action_that_cannot_be_put_off():
     guard, done = Monitor(), []
 
     def action():
-        return guard.attempt(done.append, "from inside")
+        return guard.run(done.append, "from inside", put_off=False)
 
     assert guard.run(action) is None
     assert done == []
-    assert guard.attempt(max, 1, 2) == 2
+    assert guard.run(max, 1, 2, put_off=False) == 2
 
 
 def test_a_finalizer_inside_an_action_is_put_off():

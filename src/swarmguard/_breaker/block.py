@@ -75,7 +75,8 @@ class SharedExit:
 
     async def exit_async(self, exc_type: ExcType, exc: Exc, traceback: Traceback) -> None:
         """The same, for `async with`."""
-        self.exit(exc_type, exc, traceback)
+        if exc is not None or self.period.heeds_success or self.unmatched:
+            self._exit_otherwise(exc)
 
     def _exit_otherwise(self, exc: Exc) -> None:
         if _forget(self) and self.guard._leave_unmatched(exc):  # no entry took this exit: it was called by hand
@@ -156,7 +157,11 @@ class BlockGuard(metaclass=_LoadedFromTheClass):
         return self
 
     async def __aenter__(self) -> Self:
-        return self.__enter__()
+        loaded = _loaded.pop(get_ident(), None)
+        shared = self._shared
+        if shared is None or loaded is not shared or shared.period is not self._gate.fast:
+            self._enter_otherwise(loaded)
+        return self
 
     def _enter_unmatched(self) -> None:
         passage = Passage(self._gate)
@@ -210,4 +215,8 @@ class BlockGuard(metaclass=_LoadedFromTheClass):
 
         @property
         def __aexit__(self):
+            shared = self._shared
+            if shared is not None and shared.period is self._gate.fast:
+                _loaded[get_ident()] = shared
+                return shared.exit_async
             return self._load_exit().exit_async

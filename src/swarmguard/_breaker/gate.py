@@ -4,8 +4,10 @@ Every way into a breaker (decorator, `with`, `call`, `acquire`, …) goes throug
 
 - *The fast lane.* While the circuit is closed and nothing unusual is on, `fast` is the current period. A way in reads
   it once before the call and remembers it; after a success it looks at `heeds_success` and, as a rule, is done: no
-  lock, no clock, nothing allocated. A success that changes nothing need not be recorded to have been counted.
-- *The permit lane.* `admit` takes the monitor and answers with a `Permit`, which must be settled, or refuses.
+  lock, no clock, nothing allocated. A success that changes nothing need not be recorded to have been counted, and one
+  that changes a window's count but decides nothing is jotted down without the lock.
+- *The permit lane.* `admit` answers with a `Permit`, which must be settled, or refuses. It takes the monitor only where
+  that may change something: not in a closed circuit, and not before an open one is due.
 
 `fast` is cleared before a change can be seen and set after it is whole, and `state` looks at it first, so whoever has
 seen the circuit open is never let through by it.
@@ -71,10 +73,10 @@ class Gate:
 
     __slots__ = (
         "__weakref__",
-        "_clock",
         "_late",
         "_machine",
         "_monitor",
+        "_monotonic",
         "_observer",
         "_outbox",
         "_slow_at",
@@ -95,7 +97,7 @@ class Gate:
     ) -> None:
         self.name: str = name
         self.config: CircuitBreakerConfig = config
-        self._clock = clock
+        self._monotonic = clock.monotonic  # bound once: it is asked for with every call that is recorded
         self._observer = observer
         self._late: list[tuple[Outcome, float]] = []  # what the observer could not be told of at once
         self._outbox = None if sink is None else Outbox(name, sink, clock, topic_prefix)
@@ -120,11 +122,11 @@ class Gate:
 
     def retry_after(self) -> float | None:
         """The seconds until a call may be admitted; None when only an operator will admit one."""
-        return self._monitor.look(self._machine.retry_after, self._clock.monotonic())
+        return self._monitor.look(self._machine.retry_after, self._monotonic())
 
     def status(self) -> BreakerStatus:
         """Everything at one instant."""
-        return self._monitor.look(self._machine.status, self.name, self._clock.monotonic())
+        return self._monitor.look(self._machine.status, self.name, self._monotonic())
 
     # Admitting
 
@@ -137,7 +139,7 @@ class Gate:
         machine = self._machine
         period = machine.period
         if isinstance(period, Open) and machine.mode is NORMAL and machine.period is period:  # all of one instant
-            now = self._clock.monotonic()
+            now = self._monotonic()
             wait = period.deadline - now
             if wait > 1.0 or until(now, period.deadline):
                 if self._observer is None:
@@ -147,7 +149,7 @@ class Gate:
 
     def admit(self) -> Permit:
         """Return a permit, or raise a fresh `CircuitOpenError`."""
-        now = self._clock.monotonic()
+        now = self._monotonic()
         machine = self._machine
         period = machine.period
         if isinstance(period, Tally) and machine.mode is NORMAL and machine.period is period:  # likewise
@@ -158,7 +160,7 @@ class Gate:
                 raise refusal
             finally:
                 del refusal
-        answer = self._monitor.attempt(self._admit, now) or self._admit_from_inside(now)
+        answer = self._monitor.run(self._admit, now, put_off=False) or self._admit_from_inside(now)
         if isinstance(answer, Refusal):
             raise self._refused(now, *answer)
         return Permit(self, answer, now)
@@ -179,7 +181,7 @@ class Gate:
 
     def succeeded(self, period: Tally) -> None:
         """Record a success of the fast lane; callers leave it out while `period.heeds_success` is False."""
-        if not (period.jots and period is self.fast and period.jot(self._clock.monotonic())):
+        if not (period.jots and period is self.fast and period.jot(self._monotonic())):
             self._settle(period, SUCCESS, None, None)
 
     def raised(self, period: Tally, exc: BaseException) -> None:
@@ -215,16 +217,16 @@ class Gate:
 
     def reset(self) -> None:
         """Close the circuit and start afresh."""
-        self._monitor.run(self._apply, self._machine.reset, self._clock.monotonic())
+        self._monitor.run(self._apply, self._machine.reset, self._monotonic())
 
     def trip(self, seconds: float | None) -> None:
         """Open the circuit for `seconds`; None for as long as an opening now takes."""
         terms = self._ask_terms(None) if seconds is None else NO_WISHES
-        self._monitor.run(self._apply, self._machine.trip, self._clock.monotonic(), seconds, terms)
+        self._monitor.run(self._apply, self._machine.trip, self._monotonic(), seconds, terms)
 
     def set_mode(self, mode: BreakerMode) -> None:
         """Put the operator's mode in force."""
-        self._monitor.run(self._set_mode, mode, self._clock.monotonic())
+        self._monitor.run(self._set_mode, mode, self._monotonic())
 
     # Under the monitor
 
@@ -285,10 +287,10 @@ class Gate:
     # Outside the monitor
 
     def _settle(self, ticket: Ticket, verdict: Verdict, evidence: object, started: float | None) -> Settled | None:
-        now = self._clock.monotonic()
+        now = self._monotonic()
         failed = verdict is FAILURE
         slow = self._slow_at is not None and started is not None and reached(now, started + self._slow_at)
-        settled = self._monitor.attempt(self._record, ticket, now, failed, slow, self._terms)
+        settled = self._monitor.run(self._record, ticket, now, failed, slow, self._terms, put_off=False)
         if settled is None:  # this thread is inside the monitor: the users' callables must not be asked there
             self._monitor.defer(self._record, ticket, now, failed, slow, Terms(_random()))
         elif settled is NEEDS_TERMS:
@@ -338,7 +340,7 @@ class Gate:
         self._late.append((outcome, started))
         if self._monitor.is_inside():  # a finalizer or a signal handler: no user's code runs under the lock
             return
-        now = self._clock.monotonic()
+        now = self._monotonic()
         with suppress(IndexError):  # until none is left: other threads may be telling as well
             while True:
                 outcome, started = self._late.pop(0)

@@ -62,20 +62,16 @@ class Monitor:
         with _registering:
             _monitors[id(self)] = self
 
-    def run(self, action: Callable[..., T], *args: object) -> T | None:
+    def run(self, action: Callable[..., T], *args: object, put_off: bool = True) -> T | None:
         """Do `action(*args)` under the lock, deliver what it queued, and return what it returned.
 
-        When this thread is inside already, the action is done later, before the lock is released, and None is returned.
+        When this thread is inside already, the action is done later, before the lock is released, and None is
+        returned; with `put_off=False` it is not done at all.
         """
-        if self._lock._is_owned():
-            self._deferred.append((action, args))
-            return None
-        return self.attempt(action, *args)
-
-    def attempt(self, action: Callable[..., T], *args: object) -> T | None:
-        """Do the same as `run`, except that inside nothing is done: None is returned at once."""
         lock = self._lock
         if lock._is_owned():
+            if put_off:
+                self._deferred.append((action, args))
             return None
         try:
             with lock:

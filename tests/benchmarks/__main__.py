@@ -1,0 +1,122 @@
+"""The benchmark: `python -m tests.benchmarks`."""
+
+# ruff: noqa: T201 - a program, which prints
+
+from __future__ import annotations
+
+import argparse
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyperf
+
+from tests.benchmarks import figures, footprint, report, results, timing
+from tests.benchmarks.case import OURS, Case
+from tests.benchmarks.cases import CASES
+from tests.benchmarks.results import Measured, Results, Row
+
+
+def main() -> None:
+    """Measure, print the report, and write everything into a folder."""
+    args = _arguments()
+    folder: Path = args.output
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = folder / "results.json"
+    if not args.redraw:
+        results.save(_measure(args.rounds, args.only, folder / "timings.json"), kept)
+    found = results.load(kept)
+    text = report.render(found)
+    (folder / "report.md").write_text(text, "utf-8")
+    drawn = figures.draw(found, folder)
+    print(text)
+    _say("written:", ", ".join(str(path) for path in [kept, folder / "report.md", *drawn]))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks",
+        description=(
+            "Measure what swarmguard costs, beside doing nothing (the floor) and beside other libraries, as far as "
+            "they are installed. Prints one report, and writes it together with results.json, the figures (SVG) and "
+            "pyperf's timings.json into a folder. Takes about a quarter of an hour; leave the machine alone meanwhile."
+        ),
+    )
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="how often all is timed (default: 5)")
+    parser.add_argument("--only", default="", metavar="TEXT", help="only the rows whose name contains TEXT")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("benchmark-results"),
+        metavar="FOLDER",
+        help="where the files go (default: benchmark-results, here)",
+    )
+    parser.add_argument(
+        "--redraw", action="store_true", help="measure nothing: make report and figures anew from FOLDER/results.json"
+    )
+    return parser.parse_args()
+
+
+def _measure(rounds: int, only: str, timings: Path) -> Results:
+    """Time the cases round after round, then measure what needs no rounds."""
+    date = datetime.now(UTC).isoformat(timespec="seconds")
+    cases = [case for case in CASES if only in case.name]
+    rows = _timed(cases, rounds, timings) if cases else []
+    for name in footprint.ROWS:
+        if only in name:
+            _say(name)
+            rows.append(footprint.measure(name))
+    packages = {contestant.name for case in CASES for contestant in case.contestants}
+    versions = {package: found for package in sorted(packages) if (found := timing.version_of(package))}
+    about = {
+        "date": date,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "rounds": rounds,
+        "versions": {OURS: "of this checkout", **versions},
+    }
+    return Results(about, rows)
+
+
+def _timed(cases: list[Case], rounds: int, timings: Path) -> list[Row]:
+    """Time each case once a round, in a process of its own, and try out who has a flaw."""
+    suites = []
+    for number in range(1, rounds + 1):
+        for case in cases:
+            _say(f"round {number} of {rounds}: {case.name}")
+            timings.unlink(missing_ok=True)  # pyperf does not write over it
+            subprocess.run([sys.executable, "-m", "tests.benchmarks.timing", case.name, timings], check=True)
+            suites.append(pyperf.BenchmarkSuite.load(str(timings)))
+    together, *others = suites
+    for suite in others:
+        together.add_runs(suite)
+    together.dump(str(timings), replace=True)
+    benchmarks = {benchmark.get_name(): benchmark for benchmark in together}
+    return [
+        Row(
+            name=case.name,
+            group=case.group,
+            contestants={
+                contestant.name: Measured(
+                    tuple(round(1e9 * seconds, 2) for seconds in benchmark.get_values()),
+                    contestant.flaw and contestant.flaw(),
+                )
+                for contestant in case.contestants
+                if (benchmark := benchmarks.get(timing.label(case, contestant.name)))
+            },
+            series=case.series,
+            size=case.size,
+        )
+        for case in cases
+    ]
+
+
+def _say(*words: object) -> None:
+    """Tell about the progress, where it is not taken for the report."""
+    print(*words, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

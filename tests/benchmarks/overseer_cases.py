@@ -1,0 +1,193 @@
+"""What an overseer's methods cost, by the number of agents that it watches. There are no peers for this."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import cycle, islice
+from random import Random
+from threading import Lock
+from time import monotonic
+from uuid import UUID
+
+from swarmguard import Overseer, OverseerConfig
+from swarmguard.clock import SystemClock
+from tests.benchmarks.case import FLOOR, OURS, Case, Contestant, Work
+
+GROUP = "Overseer"
+SIZES = (10, 1_000, 100_000, 1_000_000)
+NEVER = 10**9
+"""A timeout, in seconds, after which nothing falls silent here."""
+
+SAMPLE = 1_000
+"""How many agents report."""
+
+DEAD = 10
+"""How many agents need a restart."""
+
+
+def new_ids(number: int) -> list[UUID]:
+    """Return so many ids, the same ones each time."""
+    random = Random(number)
+    return [UUID(int=random.getrandbits(128)) for _ in range(number)]
+
+
+def spread(ids: Sequence[UUID], number: int) -> Sequence[UUID]:
+    """Pick so many ids, evenly spread; all, when there are fewer."""
+    return ids[:: max(1, len(ids) // number)]
+
+
+def swarm(ids: Sequence[UUID]) -> Overseer:
+    """Return an overseer of these agents, of which none falls silent."""
+    overseer = Overseer(OverseerConfig(heartbeat_timeout_secs=NEVER))
+    for agent_id in ids:
+        overseer.register_agent("Scanner", agent_id)
+    return overseer
+
+
+def repeat(action: Callable[[], object]) -> Work:
+    """Return the work of doing this."""
+
+    def work(n: int) -> None:
+        for _ in range(n):
+            action()
+
+    return work
+
+
+def heartbeat(size: int) -> Work:
+    """Beat for one agent after the other: a thousand that were registered in a row, over and over."""
+    ids = new_ids(size)
+    return beats(swarm(ids), ids[:SAMPLE])
+
+
+def heartbeat_anywhere(size: int) -> Work:
+    """Beat for a thousand agents that are far apart in memory, further than the machine's caches reach."""
+    ids = new_ids(size)
+    return beats(swarm(ids), spread(ids, SAMPLE))
+
+
+def beats(overseer: Overseer, sample: Sequence[UUID]) -> Work:
+    """Return the work of beating for one of these agents after the other."""
+    record = overseer.record_heartbeat
+
+    def work(n: int) -> None:
+        for agent_id in islice(cycle(sample), n):
+            record(agent_id)
+
+    return work
+
+
+def heartbeat_by_hand(size: int) -> Work:
+    """Note the moments of the beats in a dict, under a lock."""
+    ids = new_ids(size)
+    last_beat, sample, lock = dict.fromkeys(ids, 0.0), ids[:SAMPLE], Lock()
+
+    def work(n: int) -> None:
+        for agent_id in islice(cycle(sample), n):
+            with lock:
+                last_beat[agent_id] = monotonic()
+
+    return work
+
+
+def failure(size: int) -> Work:
+    """Report a failure, which makes a Healthy agent Degraded, and a success, which makes it Healthy again.
+
+    Failures alone would soon leave nothing but Dead agents, whose further failures cost less.
+    """
+    ids = new_ids(size)
+    overseer, sample = swarm(ids), ids[:SAMPLE]
+    fail, succeed = overseer.record_agent_failure, overseer.record_agent_success
+
+    def work(n: int) -> None:
+        for agent_id in islice(cycle(sample), n):
+            fail(agent_id, "no answer")
+            succeed(agent_id)
+
+    return work
+
+
+def quiet_check(size: int) -> Work:
+    """Check the heartbeats and find nobody silent."""
+    return repeat(swarm(new_ids(size)).check_heartbeats)
+
+
+class HandClock(SystemClock):
+    """A clock that is moved by setting its moment, which costs next to nothing."""
+
+    moment = 0.0
+
+    def monotonic(self) -> float:
+        """Return the moment."""
+        return self.moment
+
+
+def check(size: int, k: int) -> Work:
+    """Check the heartbeats, find `k` agents newly silent, and let them beat.
+
+    The agents register `k` at a time, a second between them, and the timeout is the time all of them take. So from then
+    on there are, in each second, the next `k` that fall silent, and nobody else. Their beats are measured with the
+    check: without them the next round would have nobody to find. Both must be linear in `k` and independent of `size`.
+
+    Unlike a heartbeat's, this case's agents are all agents in turn, so that of many agents it finds most in cold
+    memory.
+    """
+    clock = HandClock()
+    overseer = Overseer(OverseerConfig(heartbeat_timeout_secs=size // k), clock=clock)
+    for number, agent_id in enumerate(new_ids(size)):
+        clock.moment = number // k
+        overseer.register_agent("Scanner", agent_id)
+
+    def work(n: int) -> int:
+        """Return how many fell silent."""
+        number = 0
+        for _ in range(n):
+            clock.moment += 1
+            silent = overseer.check_heartbeats()
+            number += len(silent)
+            for agent_id in silent:
+                overseer.record_heartbeat(agent_id)
+        return number
+
+    return work
+
+
+def health(size: int) -> Work:
+    """Ask how the swarm is."""
+    return repeat(swarm(new_ids(size)).get_swarm_health)
+
+
+def needing_restart(size: int) -> Work:
+    """Ask which agents need a restart: a few Dead ones, whatever the size of the swarm."""
+    ids = new_ids(size)
+    overseer = swarm(ids)
+    for agent_id in spread(ids, DEAD):
+        for _ in range(6):
+            overseer.record_agent_failure(agent_id, "no answer")
+    return repeat(overseer.get_agents_needing_restart)
+
+
+def case(operation: str, size: int, **prepare: Callable[[int], Work]) -> Case:
+    """Return the case of an operation on so many agents."""
+    return Case(
+        name=f"{operation}, {size:,} agents",
+        group=GROUP,
+        contestants=tuple(Contestant(name=name, prepare=partial(way, size)) for name, way in prepare.items()),
+        series=operation,
+        size=size,
+    )
+
+
+CASES = (
+    *(case("heartbeat", size, **{FLOOR: heartbeat_by_hand, OURS: heartbeat}) for size in SIZES),
+    *(case("heartbeat far apart", size, **{OURS: heartbeat_anywhere}) for size in SIZES),
+    *(case("failure and success", size, **{OURS: failure}) for size in SIZES),
+    *(case("quiet check", size, **{OURS: quiet_check}) for size in SIZES),
+    *(
+        case(f"check with {k:,} newly stale", size, **{OURS: partial(check, k=k)})
+        for size, k in [(1_000, 100), (100_000, 100), (1_000_000, 100), *((1_000_000, k) for k in (1, 10, 1_000))]
+    ),
+    *(case("health summary", size, **{OURS: health}) for size in SIZES),
+    *(case("needing restart", size, **{OURS: needing_restart}) for size in SIZES),
+)
