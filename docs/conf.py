@@ -22,7 +22,7 @@ copyright = "2026, swarmguard contributors"  # noqa: A001 - Sphinx reads this na
 release = version = version_of("swarmguard")
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinxcontrib.mermaid"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "performance"]
 
 html_theme = "furo"
 html_title = f"swarmguard {release}"

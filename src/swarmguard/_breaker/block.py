@@ -187,14 +187,13 @@ class BlockGuard(metaclass=_LoadedFromTheClass):
             self._gate.overtaken()
 
     def _load_exit(self) -> OwnExit | SharedExit:
-        """Return the exit for the block that is about to be entered, and leave it where its entry looks."""
-        period, shared = self._gate.fast, self._shared
+        """Return a new exit for the block that is about to be entered, and leave it where its entry looks."""
+        period = self._gate.fast
         if period is None:
             own = OwnExit(self)
             _loaded[get_ident()] = ref(own)
             return own
-        if shared is None or shared.period is not period:
-            shared = self._shared = SharedExit(self, period)
+        shared = self._shared = SharedExit(self, period)
         _loaded[get_ident()] = shared
         return shared
 
@@ -208,7 +207,7 @@ class BlockGuard(metaclass=_LoadedFromTheClass):
         @property
         def __exit__(self):
             shared = self._shared
-            if shared is not None and shared.period is self._gate.fast:  # as in _load_exit, without the call
+            if shared is not None and shared.period is self._gate.fast:
                 _loaded[get_ident()] = shared
                 return shared.exit
             return self._load_exit().exit

@@ -120,6 +120,30 @@ async def test_async_block(clock):
             pytest.fail("the block ran")
 
 
+@pytest.mark.anyio
+async def test_async_block_of_a_closed_circuit(clock):
+    """While all is well `async with` lets everything through, and counts what `with` counts [B14] [B1]."""
+    breaker = build(clock, failure_threshold=2)
+    for failures in (0, 1, 0, 1, 2):
+        before = breaker.status().failure_count
+        with contextlib.suppress(BoomError):
+            async with breaker as entered:
+                assert entered is breaker
+                await anyio.lowlevel.checkpoint()
+                if failures > before:
+                    raise BoomError
+        assert breaker.status().failure_count == failures % 2
+    assert breaker.state is CircuitState.OPEN
+    breaker.reset()
+    for _ in range(3):
+        async with breaker:
+            await anyio.lowlevel.checkpoint()
+    with pytest.raises(BoomError):
+        async with breaker:
+            raise BoomError
+    assert breaker.status().failure_count == 1
+
+
 # Several blocks
 
 
