@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,8 @@ from tests.benchmarks.cases import CASES
 from tests.benchmarks.peers.contest import BARE
 from tests.benchmarks.results import Measured, Results, Row
 from tests.benchmarks.targets import TARGETS
+
+PUBLISHED = sorted(path.parent for path in Path(__file__).parents[2].glob("docs/performance/*/results.json"))
 
 
 def needs(name: str) -> list[pytest.MarkDecorator]:
@@ -46,6 +49,7 @@ def test_everybody_does_the_work(contestant):
 @pytest.mark.parametrize("name", footprint.ROWS)
 def test_footprint_is_measured(name, monkeypatch):
     """Memory and imports are more than nothing."""
+    pytest.importorskip("typing_extensions", reason="typing-extensions is not installed: pip install --group bench")
     monkeypatch.setattr(footprint, "IMPORT_ROUNDS", 1)
     monkeypatch.setattr(footprint, "LIBRARIES", (OURS,))
     assert footprint.measure(name).contestants[OURS].median > 0
@@ -151,6 +155,12 @@ def test_results_are_the_same_when_they_come_back_from_the_file(tmp_path):
     """So the report can be made again without measuring."""
     results.save(FOUND, tmp_path / "results.json")
     assert results.load(tmp_path / "results.json") == FOUND
+
+
+@pytest.mark.parametrize("folder", PUBLISHED, ids=lambda folder: folder.name)
+def test_what_is_published_says_what_was_measured(folder):
+    """The tables of the documentation are those of the numbers beside them; `--redraw` makes them anew."""
+    assert (folder / "report.md").read_text("utf-8") == report.render(results.load(folder / "results.json"))
 
 
 def test_figures_are_the_same_each_time_and_their_text_is_text(tmp_path):
