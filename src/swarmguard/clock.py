@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import anyio
 
@@ -31,7 +31,14 @@ class SystemClock:
 
     __slots__ = ()
 
-    monotonic = staticmethod(time.monotonic)  # the function itself: every call that is recorded asks for the time
+    if TYPE_CHECKING:
+
+        def monotonic(self) -> float:
+            """Return `time.monotonic()`."""
+            ...
+
+    else:
+        monotonic = staticmethod(time.monotonic)  # the function itself: every call that is recorded asks for the time
 
     def now(self) -> datetime:
         """Return the machine's wall-clock time in UTC."""

@@ -197,13 +197,15 @@ class BreakerMachine:
         `terms=None` says that the caller would rather be asked for them when they are needed.
         """
         now = self._clamp(now)
-        if ticket is self.period:  # it is a closed one: calls in other periods have tickets of their own
+        if isinstance(ticket, Tally):
+            if ticket is not self.period:
+                return _STALE
             if self.mode is DISABLED or not ticket.record(failed, slow, now):
                 return _COUNTED
             return self._open(Trigger.THRESHOLD, now, terms)
         if isinstance(ticket, Place):
             return self._settle_place(ticket, now, failed, terms)
-        return _COUNTED if ticket is UNRECORDED else _STALE
+        return _COUNTED
 
     def release(self, place: Place) -> None:
         """Take a neutral result of a test call: its place is free again, and nothing is counted."""
