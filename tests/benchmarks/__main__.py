@@ -41,7 +41,7 @@ def _arguments() -> argparse.Namespace:
         description=(
             "Measure what swarmguard costs, beside doing nothing (the floor) and beside other libraries, as far as "
             "they are installed. Prints one report, and writes it together with results.json, the figures (SVG) and "
-            "pyperf's timings.json into a folder. Takes about a quarter of an hour; leave the machine alone meanwhile."
+            "pyperf's timings.json into a folder. Takes about ten minutes; leave the machine alone meanwhile."
         ),
     )
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="how often all is timed (default: 5)")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextlib import nullcontext
 from functools import partial, wraps
 
-from tests.benchmarks.case import Case, Contestant, Work
-from tests.benchmarks.peers.contest import BARE, contestants, on_loop
+from tests.benchmarks.case import BARE, Case, Contestant, Work
+from tests.benchmarks.peers.contest import contestants, on_loop
 from tests.benchmarks.peers.libraries import FOR_EVER, NEVER, NO_TIME, Library, Terms, drive
 from tests.benchmarks.peers.probes import (
     admits_after_failures,

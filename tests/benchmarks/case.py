@@ -10,6 +10,9 @@ import attrs
 FLOOR: Final = "floor"
 """The contestant that does the same work with nothing in between, or with an empty thing in between."""
 
+BARE: Final = "bare call"
+"""The contestant that has no wrapper at all, where the floor has an empty one."""
+
 OURS: Final = "swarmguard"
 
 Work = Callable[[int], object]
@@ -21,7 +24,7 @@ class Contestant:
     """Somebody's way of doing a case's work.
 
     Attributes:
-        name: `FLOOR`, `OURS`, or the peer's name on PyPI.
+        name: `FLOOR`, `BARE`, `OURS`, or the peer's name on PyPI.
         prepare: Makes all that is needed, anew, and returns the work. It imports what it measures, so that a peer
             that is not installed costs nobody else.
         flaw: Tries the peer out and returns what it does wrong in this case ("admits calls while open"), or None.

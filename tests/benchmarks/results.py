@@ -27,8 +27,7 @@ from typing import Any, Literal
 
 import attrs
 
-from tests.benchmarks.case import FLOOR, OURS
-from tests.benchmarks.peers.contest import BARE
+from tests.benchmarks.case import BARE, FLOOR, OURS
 
 
 @attrs.frozen

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks import footprint, overseer_cases, report, results
-from tests.benchmarks.case import FLOOR, OURS
+from tests.benchmarks.case import BARE, FLOOR, OURS
 from tests.benchmarks.cases import CASES
-from tests.benchmarks.peers.contest import BARE
 from tests.benchmarks.results import Measured, Results, Row
 from tests.benchmarks.targets import TARGETS
 

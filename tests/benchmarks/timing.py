@@ -13,9 +13,8 @@ from importlib.metadata import PackageNotFoundError, version
 
 import pyperf
 
-from tests.benchmarks.case import FLOOR, OURS, Case, Contestant, Work
+from tests.benchmarks.case import BARE, FLOOR, OURS, Case, Contestant, Work
 from tests.benchmarks.cases import CASES
-from tests.benchmarks.peers.contest import BARE
 
 TURN = 0.01
 """The least seconds of one turn."""

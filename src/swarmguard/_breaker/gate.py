@@ -51,7 +51,7 @@ Observer = Callable[[CallRecord], object]
 """Any callable that takes a `CallRecord`; what it returns is not looked at."""
 
 CLOSED, OPEN, HALF_OPEN = CircuitState
-COUNTED, STALE, NEEDS_TERMS = Settled
+STALE, NEEDS_TERMS = Settled.STALE, Settled.NEEDS_TERMS
 
 _TOPICS: Final = {OPEN: "circuit.opened", HALF_OPEN: "circuit.half_opened", CLOSED: "circuit.closed"}
 

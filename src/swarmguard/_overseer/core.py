@@ -35,13 +35,12 @@ class Core:
         sink: Who gets the events; None for nobody.
     """
 
-    __slots__ = ("_monitor", "_monotonic", "_waiting", "clock", "config", "machine")
+    __slots__ = ("_monitor", "_waiting", "clock", "config", "machine")
 
     def __init__(self, config: OverseerConfig, clock: Clock, sink: Sink | None) -> None:
         outbox = None if sink is None else Outbox("overseer", sink, clock, config.topic_prefix)
         self.config: OverseerConfig = config
         self.clock: Clock = clock
-        self._monotonic = clock.monotonic
         self.machine: OverseerMachine = OverseerMachine(config, None if outbox is None else outbox.put)
         self._monitor = Monitor(outbox)
         self._waiting: set[Waker] = set()
@@ -52,11 +51,11 @@ class Core:
         Returns:
             What the action returned; None where it has to be put off (see `Monitor`).
         """
-        return self._monitor.run(action, self._monotonic(), *args)
+        return self._monitor.run(action, self.clock.monotonic(), *args)
 
     def look(self, reading: Callable[[float, *Ts], T], *args: *Ts) -> T:
         """Return one of the machine's readings as of now."""
-        return self._monitor.look(reading, self._monotonic(), *args)
+        return self._monitor.look(reading, self.clock.monotonic(), *args)
 
     def health(self) -> SwarmHealth:
         """Return how many agents are how well."""

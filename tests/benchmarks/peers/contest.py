@@ -6,14 +6,11 @@ import asyncio
 import atexit
 from collections.abc import Callable, Coroutine, Mapping
 from functools import cache, partial
-from typing import Any, Final
+from typing import Any
 
 from tests.benchmarks.case import FLOOR, Contestant, Work
 from tests.benchmarks.peers.libraries import LIBRARIES, Library, Terms
 from tests.benchmarks.peers.probes import Probe, admits_after_failures, find_flaw
-
-BARE: Final = "bare call"
-"""The contestant that has no wrapper at all, where the floor has an empty one."""
 
 DEFAULT = Terms()
 
