@@ -19,6 +19,7 @@ import trio
 
 from swarmguard._ground import fields, monitor
 from swarmguard._ground.contained import contained
+from swarmguard._ground.extra import Extra
 from swarmguard._ground.moments import reached, until
 from swarmguard._ground.monitor import Monitor
 from swarmguard._ground.outbox import Outbox
@@ -877,3 +878,17 @@ def test_a_fork_in_the_middle_of_an_action_keeps_the_lock():
     assert guard.run(action)
     assert not guard.is_inside()
     assert guard.run(max, 1, 2) == 2
+
+
+def test_a_missing_library_names_its_extra():
+    """What cannot be imported says which extra brings it; other errors pass, and so does a block that is well."""
+    with pytest.raises(ImportError) as caught, Extra("tea"):
+        import no_such_pot  # noqa: F401 - there is none
+    assert str(caught.value) == (
+        "swarmguard.tea cannot be imported (No module named 'no_such_pot'): pip install \"swarmguard[tea]\""
+    )
+    assert caught.value.name == "no_such_pot"
+    with pytest.raises(LookupError, match="^cold$"), Extra("tea"):
+        raise LookupError("cold")
+    with Extra("tea"):
+        pass

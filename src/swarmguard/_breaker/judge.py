@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from enum import Enum
+from typing import Any
 
 from swarmguard._breaker.config import CircuitBreakerConfig, ExceptionFilter
 from swarmguard._breaker.kinds import MisuseError
@@ -52,10 +53,13 @@ def judge_exception(config: CircuitBreakerConfig, exc: BaseException) -> Verdict
 
 def judge_result(config: CircuitBreakerConfig, value: object) -> Verdict:
     """Judge a returned value."""
-    failed = config.record_result
-    if failed is not None and contained("record_result", False, _ask, failed, value):
-        return FAILURE
-    return SUCCESS
+    predicate = config.record_result
+    return FAILURE if predicate is not None and is_failure(predicate, value) else SUCCESS
+
+
+def is_failure(predicate: Callable[[Any], object], value: object) -> bool:
+    """Ask a `record_result`; one that raises takes nothing for a failure."""
+    return contained("record_result", False, _ask, predicate, value)
 
 
 def _takes(name: str, wanted: ExceptionFilter, exc: Exception, without: bool = False) -> bool:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from swarmguard._breaker.judge import FAILURE, NEUTRAL, SUCCESS, Verdict, judge_exception, judge_result
+from swarmguard._breaker.judge import FAILURE, NEUTRAL, SUCCESS, Verdict, is_failure, judge_exception, judge_result
 
 if TYPE_CHECKING:
     from swarmguard._breaker.config import CircuitBreakerConfig
@@ -99,6 +99,23 @@ def returned(permit: Permit, result: object) -> None:
 def raised(permit: Permit, exc: BaseException) -> None:
     """Settle by what the call raised, as the configuration's exception filters judge it."""
     _settle_judged(permit, judge_exception, exc)
+
+
+def failed_early(permit: Permit, answer: object, *, default: Callable[[Any], bool]) -> bool:
+    """Settle a call that goes on after its answer, if the answer is a failure already.
+
+    Args:
+        permit: The call's.
+        answer: What the configuration's `record_result` judges.
+        default: What judges where the configuration has no `record_result`.
+
+    Returns:
+        Whether it is a failure. If not, the permit is still to be settled.
+    """
+    failed = is_failure(permit._gate.config.record_result or default, answer)
+    if failed:
+        permit._settle(FAILURE, answer)
+    return failed
 
 
 def _settle_judged(permit: Permit, judge: Callable[[CircuitBreakerConfig, T], Verdict], evidence: T) -> None:

@@ -49,6 +49,16 @@ class CircuitBreakerRegistry:
         self._topic_prefix = topic_prefix
         self._breakers: dict[str, CircuitBreaker] = {}
 
+    @property
+    def default_config(self) -> CircuitBreakerConfig:
+        """How breakers behave that are asked for without a configuration of their own."""
+        return self._default_config
+
+    @property
+    def clock(self) -> Clock:
+        """Where the breakers read the time."""
+        return self._clock
+
     def get_or_create(self, name: str, config: CircuitBreakerConfig | None = None) -> CircuitBreaker:
         """Return the one breaker of that name, making it when there is none.
 

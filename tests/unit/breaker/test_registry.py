@@ -53,6 +53,14 @@ def test_default_configuration(registry):
     assert CircuitBreakerRegistry().get_or_create("api").config == CircuitBreakerConfig()
 
 
+def test_what_breakers_are_made_with(clock):
+    """The registry shows the config and the clock that it gives to its breakers."""
+    config = CircuitBreakerConfig(failure_threshold=9)
+    registry = CircuitBreakerRegistry(config, clock=clock)
+    assert registry.default_config is config
+    assert registry.clock is clock
+
+
 def test_own_configuration(registry):
     """A breaker may have a configuration of its own, and may be asked for with it or without one [R1]."""
     config = CircuitBreakerConfig(failure_threshold=7)

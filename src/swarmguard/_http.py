@@ -1,0 +1,196 @@
+"""What the transports of every HTTP client share: which breaker guards a request, and what an answer says of the host.
+
+The transports themselves, `swarmguard.httpx` and `swarmguard.httpx2`, only put this between a client and the transport
+that does the work. A request's permit is settled
+
+- at once, when sending it raises, or when the answer's status is a failure already;
+- by the body otherwise: read to its end, it is a success; broken, it is judged by what was raised; closed early, it is
+  neutral, since nobody knows what would have come.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from types import TracebackType
+from typing import Generic, Protocol, TypeVar
+
+import attrs
+
+from swarmguard._breaker.config import CircuitBreakerConfig
+from swarmguard._breaker.permit import Permit, failed_early, raised
+from swarmguard._breaker.registry import CircuitBreakerRegistry
+from swarmguard._ground.fields import check_callable, check_instance, wrong_type
+from swarmguard.clock import Clock, SystemClock
+from swarmguard.errors import CircuitOpenError
+
+
+class URL(Protocol):
+    """What is asked of a URL."""
+
+    @property
+    def netloc(self) -> bytes:
+        """The host, and the port where it is not the scheme's own."""
+
+
+class Request(Protocol):
+    """What is asked of a request."""
+
+    @property
+    def url(self) -> URL:
+        """Where it goes."""
+
+
+class Response(Protocol):
+    """What is asked of a response."""
+
+    @property
+    def status_code(self) -> int:
+        """The status."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers, whatever their case."""
+
+
+RequestT = TypeVar("RequestT", bound=Request)
+
+
+class Guard(Generic[RequestT]):
+    """A registry's breakers in front of the hosts that a client talks to.
+
+    Args:
+        registry: Where the breakers are.
+        key: From a request to its breaker's name; None, or an answer of None: see `host_of`.
+        refusal: What a refusal is raised as.
+        base: What `refusal` must be, or be a subclass of.
+        complete: The client's `http_config`.
+    """
+
+    __slots__ = ("_config", "_key", "_refusal", "_registry")
+
+    def __init__(
+        self,
+        registry: CircuitBreakerRegistry,
+        key: Callable[[RequestT], str | None] | None,
+        refusal: type[CircuitOpenError],
+        base: type[CircuitOpenError],
+        complete: Callable[..., CircuitBreakerConfig],
+    ) -> None:
+        self._registry = check_instance("registry", registry, CircuitBreakerRegistry)
+        check_callable("key", key)
+        allowed = f"{base.__name__} or a subclass of it"
+        if not issubclass(check_instance("refusal", refusal, type, allowed), base):
+            wrong_type("refusal", allowed, refusal)
+        self._key = host_of if key is None else key
+        self._refusal: Callable[..., CircuitOpenError] = refusal
+        self._config = complete(registry.default_config, clock=registry.clock)
+
+    def admit(self, request: RequestT) -> Permit | None:
+        """Return the permit of a request, None for one that is not guarded, or raise the refusal."""
+        name = self._key(request)
+        if name is None:
+            return None
+        breaker = self._registry.get(name) or self._registry.get_or_create(name, self._config)
+        try:
+            return breaker.acquire()
+        except CircuitOpenError as refused:
+            facts = refused.args
+        raise self._refusal(*facts, request=request)
+
+
+class Step:
+    """A step of a call: the sending of its request, or the reading of a piece of the answer. An error ends the call.
+
+    So does the end of the pieces, which is a success.
+    """
+
+    __slots__ = ("_permit",)
+
+    def __init__(self, permit: Permit) -> None:
+        self._permit = permit
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if isinstance(exc, StopIteration | StopAsyncIteration):
+            self._permit.succeed()
+        elif exc is not None:
+            raised(self._permit, exc)
+
+
+def is_over(permit: Permit, response: Response) -> bool:
+    """Tell whether the answer's headers settle the permit: whether they are a failure already.
+
+    A breaker that was made with no `record_result` of its own judges by the status, as those do that are made here.
+    """
+    return failed_early(permit, response, default=failed)
+
+
+def host_of(request: Request) -> str | None:
+    """Return the host that a request goes to, with the port where it is not the scheme's own.
+
+    None for a URL without a host, which no transport takes: it is left to the transport to say so.
+    """
+    return request.url.netloc.decode("ascii") or None
+
+
+def complete(
+    config: CircuitBreakerConfig, clock: Clock, callers_own: tuple[type[Exception], ...]
+) -> CircuitBreakerConfig:
+    """Return a config with what it leaves open filled in: what a failure is, and how long the service asks to wait."""
+    check_instance("config", config, CircuitBreakerConfig)
+    return attrs.evolve(
+        config,
+        record_result=config.record_result or failed,
+        retry_after=config.retry_after or RetryAfter(clock),
+        ignore_exceptions=callers_own if config.ignore_exceptions == () else config.ignore_exceptions,
+    )
+
+
+def failed(response: Response) -> bool:
+    """Tell whether a response says that the service is in trouble: a status of 5xx, or 429 (too many requests)."""
+    return response.status_code >= 500 or response.status_code == 429
+
+
+@attrs.frozen
+class RetryAfter:
+    """Reads how long a service asks to be left alone, from the `Retry-After` of its answer.
+
+    Args:
+        clock: Dates are compared with the answer's own `Date`, so that a clock that is off does no harm; where there
+            is none, with this clock's `now`.
+    """
+
+    clock: Clock = SystemClock()
+
+    def __call__(self, evidence: object) -> float | None:
+        """Return the seconds, 0 or more; None where the service does not ask for any.
+
+        Args:
+            evidence: A response, or an exception; one that has a `response` is asked for that one's.
+        """
+        headers: Mapping[str, str] = getattr(getattr(evidence, "response", evidence), "headers", {})
+        asked = headers.get("retry-after", "").strip()
+        if asked.isdecimal():
+            seconds = float(asked)
+        else:
+            moment = _date(asked)
+            if moment is None:
+                return None
+            seconds = (moment - (_date(headers.get("date", "")) or self.clock.now())).total_seconds()
+        return max(seconds, 0.0) if math.isfinite(seconds) else None
+
+
+def _date(text: str) -> datetime | None:
+    """Return the moment of an HTTP date, which is in UTC whether it says so or not; None if it is none."""
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
