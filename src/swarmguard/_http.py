@@ -5,7 +5,8 @@ that does the work. A request's permit is settled
 
 - at once, when sending it raises, or when the answer's status is a failure already;
 - by the body otherwise: read to its end, it is a success; broken, it is judged by what was raised; closed early, it is
-  neutral, since nobody knows what would have come.
+  neutral, since nobody knows what would have come. (A stream of events that has said `[DONE]` has ended: OpenAI's own
+  client closes it there, and waits for no more.)
 """
 
 from __future__ import annotations
@@ -56,6 +57,10 @@ class Response(Protocol):
 
 
 RequestT = TypeVar("RequestT", bound=Request)
+StreamT = TypeVar("StreamT")
+
+DONE = b"data: [DONE]"
+"""How the event streams of OpenAI's API, and of the many that speak it, say that they have ended."""
 
 
 class Guard(Generic[RequestT]):
@@ -122,6 +127,32 @@ class Step:
             self._permit.succeed()
         elif exc is not None:
             raised(self._permit, exc)
+
+
+class Body(Generic[StreamT]):
+    """The body of an answer that may still go well or badly.
+
+    Args:
+        stream: The body itself.
+        permit: The call's.
+    """
+
+    def __init__(self, stream: StreamT, permit: Permit) -> None:
+        self._stream = stream
+        self._permit = permit
+        self._tail = b""
+
+    def _passed_on(self, piece: bytes) -> bytes:
+        """Remember how the piece ends, and return it."""
+        self._tail = (self._tail + piece[-len(DONE) - 4 :])[-len(DONE) - 4 :]  # with the empty line that ends an event
+        return piece
+
+    def _closed(self) -> None:
+        """Settle the call, if it is not, now that nothing more will be read."""
+        if self._tail.rstrip().endswith(DONE):
+            self._permit.succeed()
+        else:
+            self._permit.release()
 
 
 def is_over(permit: Permit, response: Response) -> bool:

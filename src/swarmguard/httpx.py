@@ -201,15 +201,11 @@ class AsyncCircuitBreakerTransport(httpx.AsyncBaseTransport):
         await self._transport.__aexit__(exc_type, exc_value, traceback)
 
 
-class _Body(httpx.SyncByteStream):
+class _Body(_http.Body[httpx.SyncByteStream], httpx.SyncByteStream):
     """The body of an answer: its end is the end of the call.
 
     An iterator of its own and no generator, which trio would complain of where clients leave it half-read.
     """
-
-    def __init__(self, stream: httpx.SyncByteStream, permit: Permit) -> None:
-        self._stream = stream
-        self._permit = permit
 
     def __iter__(self) -> Iterator[bytes]:
         self._pieces = iter(self._stream)
@@ -217,21 +213,17 @@ class _Body(httpx.SyncByteStream):
 
     def __next__(self) -> bytes:
         with _http.Step(self._permit):
-            return next(self._pieces)
+            return self._passed_on(next(self._pieces))
 
     def close(self) -> None:
         try:
             self._stream.close()
         finally:
-            self._permit.release()
+            self._closed()
 
 
-class _AsyncBody(httpx.AsyncByteStream):
+class _AsyncBody(_http.Body[httpx.AsyncByteStream], httpx.AsyncByteStream):
     """The body of an answer: its end is the end of the call."""
-
-    def __init__(self, stream: httpx.AsyncByteStream, permit: Permit) -> None:
-        self._stream = stream
-        self._permit = permit
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         self._pieces = aiter(self._stream)
@@ -239,13 +231,13 @@ class _AsyncBody(httpx.AsyncByteStream):
 
     async def __anext__(self) -> bytes:
         with _http.Step(self._permit):
-            return await anext(self._pieces)
+            return self._passed_on(await anext(self._pieces))
 
     async def aclose(self) -> None:
         try:
             await self._stream.aclose()
         finally:
-            self._permit.release()
+            self._closed()
 
 
 def _answer(response: httpx.Response, permit: Permit, body: _Body | _AsyncBody) -> httpx.Response:

@@ -888,7 +888,7 @@ def test_a_missing_library_names_its_extra():
         "swarmguard.tea cannot be imported (No module named 'no_such_pot'): pip install \"swarmguard[tea]\""
     )
     assert caught.value.name == "no_such_pot"
-    with pytest.raises(LookupError, match="^cold$"), Extra("tea"):
+    with pytest.raises(LookupError, match=r"^cold$"), Extra("tea"):
         raise LookupError("cold")
     with Extra("tea"):
         pass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager, closing
 from types import ModuleType
 from typing import Any
@@ -62,15 +62,19 @@ class Talk:
         return await response.aread() if self.is_async else response.read()
 
     @asynccontextmanager
-    async def first(self, response: Any) -> AsyncIterator[bytes]:
-        """Read the first piece of an answer's body, and stay there during a `with` block."""
-        if self.is_async:
-            async with aclosing(response.aiter_raw()) as pieces:
-                yield await anext(pieces)
-        else:
-            with closing(response.iter_raw()) as pieces:
-                yield next(pieces)
+    async def pieces(self, response: Any) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Read an answer's body piece by piece during a `with` block."""
+        raw = response.aiter_raw() if self.is_async else as_async(response.iter_raw())
+        async with aclosing(raw):
+            yield raw
 
     async def hang_up(self, response: Any) -> None:
         """Close an answer."""
         await response.aclose() if self.is_async else response.close()
+
+
+async def as_async(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """Iterate as async code does."""
+    with closing(pieces):
+        for piece in pieces:
+            yield piece

@@ -351,8 +351,8 @@ async def test_closing_early_is_neutral(
         response = await talk.send(server.url)
         await talk.hang_up(response)
         response = await talk.send(server.url)
-        async with talk.first(response) as piece:
-            assert piece == b"one"
+        async with talk.pieces(response) as pieces:
+            assert await anext(pieces) == b"one"
             await talk.hang_up(response)
     assert outcomes.outcomes == ["neutral", "neutral"]
 
@@ -391,13 +391,41 @@ async def test_the_permit_is_at_hand(
     face: Face, server: ScriptedServer, observed: CircuitBreakerRegistry, outcomes: Outcomes
 ) -> None:
     """Whoever knows the verdict before the body's end settles the permit. [B13]"""
-    server.script.append(chunks(b"[DONE]", last=server.go_on.wait))
+    server.script.append(chunks(b"last words", last=server.go_on.wait))
     async with face.open(observed) as talk:
         response = await talk.send(server.url)
-        async with talk.first(response):
+        async with talk.pieces(response) as pieces:
+            assert await anext(pieces) == b"last words"
             assert response.extensions["circuit_permit"].succeed()
         await talk.hang_up(response)
     assert outcomes.outcomes == ["success"]
+
+
+@LEFT_BY_THE_CLIENT
+@pytest.mark.parametrize(
+    ("parts", "outcome"),
+    [
+        ([b"data: 1\n\n", b"data: [DONE]\n\n"], "success"),
+        ([b"data: 1\r\n\r\ndata: [D", b"ONE]\r\n\r\n"], "success"),
+        ([b"data: 1\n\n", b"data: [DONE]\n\ndata: 2\n\n"], "neutral"),
+    ],
+)
+async def test_a_stream_that_says_done_has_ended(
+    face: Face,
+    server: ScriptedServer,
+    observed: CircuitBreakerRegistry,
+    outcomes: Outcomes,
+    parts: list[bytes],
+    outcome: str,
+) -> None:
+    """Whoever closes after `[DONE]` closes late enough: it is how OpenAI's streams end."""
+    server.script.append(chunks(*parts, last=server.go_on.wait))
+    async with face.open(observed) as talk:
+        response = await talk.send(server.url)
+        async with talk.pieces(response) as pieces:
+            assert b"".join([await anext(pieces) for _ in parts]) == b"".join(parts)
+            await talk.hang_up(response)
+    assert outcomes.outcomes == [outcome]
 
 
 async def test_an_answer_comes_through_whole(
