@@ -59,8 +59,10 @@ class Response(Protocol):
 RequestT = TypeVar("RequestT", bound=Request)
 StreamT = TypeVar("StreamT")
 
-DONE = b"data: [DONE]"
+DONE = (b"data: [DONE]\n\n", b"data: [DONE]\r\n\r\n")
 """How the event streams of OpenAI's API, and of the many that speak it, say that they have ended."""
+
+_LONGEST = max(map(len, DONE))
 
 
 class Guard(Generic[RequestT]):
@@ -143,16 +145,11 @@ class Body(Generic[StreamT]):
         self._tail = b""
 
     def _passed_on(self, piece: bytes) -> bytes:
-        """Remember how the piece ends, and return it."""
-        self._tail = (self._tail + piece[-len(DONE) - 4 :])[-len(DONE) - 4 :]  # with the empty line that ends an event
-        return piece
-
-    def _closed(self) -> None:
-        """Settle the call, if it is not, now that nothing more will be read."""
-        if self._tail.rstrip().endswith(DONE):
+        """Return the piece; the call is settled if it ends the stream by saying so."""
+        self._tail = (self._tail + piece[-_LONGEST:])[-_LONGEST:]
+        if self._tail.endswith(DONE):
             self._permit.succeed()
-        else:
-            self._permit.release()
+        return piece
 
 
 def is_over(permit: Permit, response: Response) -> bool:

@@ -219,7 +219,7 @@ class _Body(_http.Body[httpx.SyncByteStream], httpx.SyncByteStream):
         try:
             self._stream.close()
         finally:
-            self._closed()
+            self._permit.release()
 
 
 class _AsyncBody(_http.Body[httpx.AsyncByteStream], httpx.AsyncByteStream):
@@ -237,7 +237,7 @@ class _AsyncBody(_http.Body[httpx.AsyncByteStream], httpx.AsyncByteStream):
         try:
             await self._stream.aclose()
         finally:
-            self._closed()
+            self._permit.release()
 
 
 def _answer(response: httpx.Response, permit: Permit, body: _Body | _AsyncBody) -> httpx.Response:

@@ -1,0 +1,1 @@
+"""What the failover example needs besides swarmguard."""
