@@ -1,0 +1,127 @@
+"""Metrics for [Prometheus](https://prometheus.github.io/client_python/): circuits, calls and agents.
+
+```python
+metrics = PrometheusMetrics()
+breakers = CircuitBreakerRegistry(sink=metrics, observer=metrics.observe)
+overseer = Overseer(sink=metrics)
+metrics.watch(breakers, overseer)
+```
+
+`swarmguard.otel` is the same for OpenTelemetry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import Final, get_args
+
+from swarmguard import _metrics
+from swarmguard._breaker.machine import TRANSITIONS
+from swarmguard._breaker.states import CircuitState, Outcome
+from swarmguard._ground.extra import Extra
+from swarmguard._ground.fields import check_instance
+
+with Extra("prometheus"):
+    from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram, Metric
+    from prometheus_client.core import GaugeMetricFamily
+
+__all__ = ["PrometheusMetrics"]
+
+_MOVES: Final = {(state.value, trigger.value) for (_, trigger), state in TRANSITIONS.items()}
+
+
+class PrometheusMetrics(_metrics.Metrics):
+    """A sink and an observer that count for Prometheus, and a collector that shows what it watches.
+
+    Give the same one to every breaker, registry and overseer as their `sink`; give `metrics.observe` as `observer`
+    where calls are to be counted; and `watch` them to have their states read at each scrape.
+
+    Args:
+        registry: Prometheus's own, not one of breakers: where the metrics are registered. The default is the one that
+            `start_http_server`, `make_wsgi_app` and `make_asgi_app` show by default.
+
+    Raises:
+        TypeError: It is no `CollectorRegistry`.
+        ValueError: It has these metrics already: use the first ones.
+    """
+
+    def __init__(self, *, registry: CollectorRegistry = REGISTRY) -> None:
+        check_instance("registry", registry, CollectorRegistry, "a prometheus_client.CollectorRegistry")
+        super().__init__(_metrics.Watches())
+        # Registered as one collector, itself, so that a registry takes all of them or none.
+        self._transitions = Counter(
+            "swarmguard_circuit_transitions_total", _metrics.TRANSITIONS, ["name", "state", "reason"], registry=None
+        )
+        self._calls = Counter("swarmguard_circuit_calls_total", _metrics.CALLS, ["name", "outcome"], registry=None)
+        self._durations = Histogram(
+            "swarmguard_circuit_call_duration_seconds",
+            _metrics.DURATION,
+            ["name"],
+            registry=None,
+            buckets=_metrics.BUCKETS,
+        )
+        self._restarts = Counter("swarmguard_agent_restarts_total", _metrics.RESTARTS, ["agent_type"], registry=None)
+        self._exhaustions = Counter(
+            "swarmguard_agent_exhaustions_total", _metrics.EXHAUSTIONS, ["agent_type"], registry=None
+        )
+        registry.register(self)
+
+    def describe(self) -> Iterable[Metric]:
+        """Return the metrics without their values: what `prometheus_client` asks of a collector."""
+        counted = chain.from_iterable(counter.describe() for counter in self._counted())
+        return [*_circuit_gauges({}), *_agent_gauges({}), *counted]
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the metrics as they are now: what `prometheus_client` asks of a collector."""
+        circuits, crews = self._watches.circuits(), self._watches.crews()
+        self._count_from_zero(circuits, crews)
+        counted = chain.from_iterable(counter.collect() for counter in self._counted())
+        return [*_circuit_gauges(circuits), *_agent_gauges(crews), *counted]
+
+    def _counted(self) -> tuple[Counter | Histogram, ...]:
+        return self._transitions, self._calls, self._durations, self._restarts, self._exhaustions
+
+    def _count_from_zero(self, circuits: Iterable[str], agent_types: Iterable[str]) -> None:
+        """Let the counters of what is watched begin at 0: to Prometheus, one that appears with 1 has not risen."""
+        for name in circuits:
+            for state, reason in _MOVES:
+                self._transitions.labels(name, state, reason)
+            for outcome in get_args(Outcome):
+                self._calls.labels(name, outcome)
+        for agent_type in agent_types:
+            self._restarts.labels(agent_type)
+            self._exhaustions.labels(agent_type)
+
+    def _moved(self, name: str, state: str, reason: str) -> None:
+        self._transitions.labels(name, state, reason).inc()
+
+    def _restarted(self, agent_type: str) -> None:
+        self._restarts.labels(agent_type).inc()
+
+    def _exhausted(self, agent_type: str) -> None:
+        self._exhaustions.labels(agent_type).inc()
+
+    def _called(self, name: str, outcome: Outcome, seconds: float) -> None:
+        self._calls.labels(name, outcome).inc()
+        if outcome != "refused":
+            self._durations.labels(name).observe(seconds)
+
+
+def _circuit_gauges(circuits: dict[str, CircuitState]) -> Iterator[Metric]:
+    states = GaugeMetricFamily("swarmguard_circuit_state", _metrics.STATE, labels=["name", "state"])
+    for name, current in circuits.items():
+        for state in CircuitState:
+            states.add_metric([name, state.value], float(state is current))
+    yield states
+
+
+def _agent_gauges(crews: dict[str, _metrics.Crew]) -> Iterator[Metric]:
+    agents = GaugeMetricFamily("swarmguard_agents", _metrics.AGENTS, labels=["agent_type", "health"])
+    ages = GaugeMetricFamily("swarmguard_agent_heartbeat_age_seconds", _metrics.HEARTBEAT_AGE, labels=["agent_type"])
+    for agent_type, crew in crews.items():
+        ages.add_metric([agent_type], crew.heartbeat_age)
+        for health, number in crew.by_health.items():
+            agents.add_metric([agent_type, health.value], number)
+    yield agents
+    yield ages

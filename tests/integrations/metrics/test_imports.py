@@ -1,0 +1,36 @@
+"""Who imports what: a missing library is named, and none is loaded that was not asked for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+
+def run(code):
+    """Run the code in an interpreter of its own, with warnings as errors."""
+    command = [sys.executable, "-W", "error", "-c", code]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(("extra", "library"), [("otel", "opentelemetry"), ("prometheus", "prometheus_client")])
+def test_a_missing_library_is_named(extra, library):
+    """Without its library a module cannot be imported, and the error says what to install."""
+    done = run(f"import sys; sys.modules[{library!r}] = None; import swarmguard.{extra}")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(f"ImportError: swarmguard.{extra} cannot be imported")
+    assert done.stderr.splitlines()[-1].endswith(f'pip install "swarmguard[{extra}]"')
+
+
+@pytest.mark.parametrize("module", ["otel", "prometheus"])
+def test_neither_loads_the_overseer(module):
+    """Metrics of breakers alone load nothing of the overseer's."""
+    done = run(f"import sys, swarmguard.{module}; print(*sys.modules)")
+    assert not [name for name in done.stdout.split() if name.startswith("swarmguard._overseer")]
+
+
+def test_otel_needs_the_api_alone():
+    """The SDK is the program's own affair."""
+    done = run("import sys, swarmguard.otel; print(*sys.modules)")
+    assert not [name for name in done.stdout.split() if name.startswith("opentelemetry.sdk")]
