@@ -28,7 +28,7 @@ with Extra("prometheus"):
 
 __all__ = ["PrometheusMetrics"]
 
-_MOVES: Final = {(state.value, trigger.value) for (_, trigger), state in TRANSITIONS.items()}
+_MOVES: Final = sorted({(state.value, trigger.value) for (_, trigger), state in TRANSITIONS.items()})
 
 
 class PrometheusMetrics(_metrics.Metrics):

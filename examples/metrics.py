@@ -1,0 +1,66 @@
+"""A breaker and an agent whose fate goes to the log and to Prometheus, and a scrape of what Prometheus gets to see.
+
+`grafana-dashboard.json`, beside this file, shows these metrics in Grafana.
+"""
+
+import logging
+import sys
+from urllib.request import urlopen
+
+import anyio
+from prometheus_client import start_http_server
+
+from swarmguard import (
+    AgentHandle,
+    CircuitBreakerConfig,
+    CircuitBreakerRegistry,
+    CircuitOpenError,
+    Event,
+    Overseer,
+    OverseerConfig,
+)
+from swarmguard.logging import LoggingSink
+from swarmguard.prometheus import PrometheusMetrics
+
+logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(levelname)-8s %(message)s")
+log, metrics = LoggingSink(), PrometheusMetrics()
+
+
+def sink(event: Event) -> None:
+    """Tell both."""
+    log(event)
+    metrics(event)
+
+
+breakers = CircuitBreakerRegistry(CircuitBreakerConfig(failure_threshold=2), sink=sink, observer=metrics.observe)
+overseer = Overseer(OverseerConfig(restart_cooldown_secs=0.01), sink=sink)
+metrics.watch(breakers, overseer)
+
+
+@breakers.get_or_create("quotes")
+def quote() -> float:
+    """Ask a service that is down."""
+    raise ConnectionError("no answer")
+
+
+async def scanner(agent: AgentHandle) -> None:
+    """Crash while the service fails; do without it once the circuit is open."""
+    try:
+        quote()
+    except CircuitOpenError:
+        agent.success()
+
+
+server, thread = start_http_server(0, addr="127.0.0.1")  # a port of your own in earnest, for Prometheus to scrape
+overseer.register_agent("Courier")
+anyio.run(overseer.supervise, "Scanner", scanner)
+
+print()
+with urlopen(f"http://127.0.0.1:{server.server_port}/metrics") as answer:
+    for line in answer.read().decode().splitlines():
+        if line.startswith("swarmguard") and "_created" not in line and "_bucket" not in line:
+            print(line)
+
+server.shutdown()
+server.server_close()
+thread.join()
