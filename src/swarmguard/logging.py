@@ -45,7 +45,7 @@ class LoggingSink:
     handlers that take what is passed as `extra`.
 
     Args:
-        logger: Where to log. None: the logger `swarmguard.events`.
+        logger: Where to log. None: the logger `swarmguard.events`. An adapter may have another mind about `extra`.
 
     Raises:
         TypeError: It is no logger.

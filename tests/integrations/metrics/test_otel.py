@@ -24,6 +24,7 @@ from swarmguard import (
     CircuitOpenError,
     CircuitState,
     Overseer,
+    otel,
 )
 from swarmguard.otel import OTelMetrics
 from tests.integrations.metrics import scenario
@@ -222,14 +223,16 @@ def test_several_of_one_provider_are_as_one(reader, provider, metrics):
 
 def test_providers_are_apart(reader, metrics):
     """What one provider's metrics watch is not shown by another's, and a provider that is gone is forgotten."""
-    from swarmguard import otel
-
     breaker = CircuitBreaker("jupiter")
-    other = MeterProvider([InMemoryMetricReader()], shutdown_on_exit=False)
+    known = len(otel._watches)
+    other = MeterProvider(shutdown_on_exit=False)
     OTelMetrics(meter_provider=other).watch(breaker)
     assert values(reader, "swarmguard.circuit.state", NAME, STATE) == {}
-    assert other in otel._watches
+    assert len(otel._watches) == known + 1
     other.shutdown()
+    del other
+    gc.collect()
+    assert len(otel._watches) == known
 
 
 def test_wrong_provider():

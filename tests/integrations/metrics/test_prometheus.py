@@ -107,6 +107,16 @@ def test_a_scrape_tells_the_day(registry, metrics, accept, parse):
         check_day(parse(get(url, accept)))
 
 
+def test_a_scrape_may_ask_for_some(registry, metrics):
+    """A scrape that asks for metrics by name gets those, counted or read."""
+    swarm = Swarm(metrics)
+    swarm.live()
+    with served(registry) as url:
+        families = list(parse_text(get(f"{url}?name[]=swarmguard_agents&name[]=swarmguard_circuit_calls_total")))
+    names = {sample.name for family in families for sample in family.samples}
+    assert names == {"swarmguard_agents", "swarmguard_circuit_calls_total"}
+
+
 def test_promtool_has_nothing_to_say(registry, metrics, promtool):
     """Prometheus's own linter finds nothing in the names, types, units and help texts."""
     Swarm(metrics).live()
