@@ -71,6 +71,11 @@ class Overseer:
         """Where the overseer reads the time."""
         return self._core.clock
 
+    @property
+    def registry(self) -> CircuitBreakerRegistry | None:
+        """The circuit breakers that `get_swarm_status` shows; None when it shows none."""
+        return self._registry
+
     # Registration
 
     def register_agent(self, agent_type: str, agent_id: UUID | None = None) -> UUID:

@@ -1,0 +1,331 @@
+"""Every route and every error, through a real server and a real client."""
+
+from __future__ import annotations
+
+import json
+from urllib.parse import quote
+from uuid import UUID, uuid4
+
+import httpx2
+import pytest
+
+from swarmguard import CircuitBreakerRegistry, CircuitState, EventBus, Overseer
+from swarmguard.asgi import BODY_LIMIT, create_app
+from swarmguard.testing import FakeClock
+from tests.integrations.asgi.serving import serving
+
+NOBODY = UUID(int=7)
+
+
+def done(response: httpx2.Response) -> bool:
+    """Tell whether a response says that it is done."""
+    body = response.json()
+    return (
+        response.status_code == 200
+        and body.keys() == {"success", "message"}
+        and body["success"] is True
+        and bool(body["message"])
+    )
+
+
+def error(response: httpx2.Response, code: int) -> str:
+    """Return the message of an error, which must be of the code and in the shape."""
+    body = response.json()
+    assert response.headers["content-type"] == "application/json"
+    assert (response.status_code, body["code"], body.keys()) == (code, code, {"error", "code"})
+    assert "Traceback" not in body["error"]
+    return body["error"]
+
+
+# Reading
+
+
+def test_an_agent(client: httpx2.Client, overseer: Overseer, clock: FakeClock) -> None:
+    """An agent is shown by the names and types of the wire. [H1]"""
+    scanner = overseer.register_agent("Scanner")
+    overseer.record_agent_failure(scanner, "timeout")
+    clock.advance(7.9)
+    assert client.get(f"/swarm/agents/{scanner}").json() == {
+        "agent_type": "Scanner",
+        "agent_id": str(scanner),
+        "health": "Degraded",
+        "seconds_since_heartbeat": 7,
+        "consecutive_failures": 1,
+        "restart_count": 0,
+        "started_at": "2000-01-01T00:00:00+00:00",
+        "error_message": "timeout",
+        "is_stale": False,
+    }
+    assert client.get("/swarm/agents").json() == [client.get(f"/swarm/agents/{scanner}").json()]
+
+
+def test_health(client: httpx2.Client, overseer: Overseer) -> None:
+    """The quick check counts the agents. [H1]"""
+    overseer.register_agent("Scanner")
+    overseer.pause_swarm()
+    assert client.get("/swarm/health").json() == {
+        "total_agents": 1,
+        "healthy_agents": 1,
+        "degraded_agents": 0,
+        "unhealthy_agents": 0,
+        "dead_agents": 0,
+        "overall_health": "Healthy",
+        "is_paused": True,
+    }
+
+
+def test_circuit_breakers(client: httpx2.Client, registry: CircuitBreakerRegistry) -> None:
+    """Circuits are listed with their state. [H1]"""
+    registry.get_or_create("jupiter_api")
+    registry.get_or_create("helius_rpc").trip(5)
+    listed = client.get("/swarm/circuit-breakers").json()
+    assert [(circuit["name"], circuit["state"]) for circuit in listed] == [
+        ("jupiter_api", "Closed"),
+        ("helius_rpc", "Open"),
+    ]
+    assert listed == [status.to_dict() for status in registry.statuses()]
+
+
+def test_status(client: httpx2.Client, overseer: Overseer, registry: CircuitBreakerRegistry) -> None:
+    """The whole swarm is the three together. [H1]"""
+    overseer.register_agent("Scanner")
+    registry.get_or_create("jupiter_api")
+    assert client.get("/swarm/status").json() == {
+        "health": client.get("/swarm/health").json(),
+        "agents": client.get("/swarm/agents").json(),
+        "circuit_breakers": client.get("/swarm/circuit-breakers").json(),
+    }
+
+
+def test_reading_changes_nothing(
+    client: httpx2.Client, overseer: Overseer, registry: CircuitBreakerRegistry, bus: EventBus, clock: FakeClock
+) -> None:
+    """No GET judges a silence, admits a test call or beats for anybody. [H3]"""
+    scanner = overseer.register_agent("Scanner")
+    registry.get_or_create("jupiter").trip(1)
+    clock.advance(100)
+    before = overseer.get_swarm_status()
+    with bus.subscribe() as events:
+        for path in ("status", "health", "agents", f"agents/{scanner}", "circuit-breakers", "openapi.json"):
+            assert client.get(f"/swarm/{path}").status_code == 200
+            assert client.head(f"/swarm/{path}").status_code == 200
+    assert overseer.get_swarm_status() == before
+    assert events.drain() == []
+
+
+def test_no_circuits(overseer: Overseer, clock: FakeClock) -> None:
+    """A swarm without a registry has none, and one may be given to the application alone. [H1]"""
+    bare = Overseer(clock=clock)
+    with serving(create_app(bare, authorize=lambda _: True)) as url:
+        assert httpx2.get(f"{url}/swarm/circuit-breakers").json() == []
+        assert done(httpx2.post(f"{url}/swarm/circuit-breakers/reset-all"))
+    other = CircuitBreakerRegistry(clock=clock)
+    other.get_or_create("elsewhere")
+    with serving(create_app(overseer, other, authorize=lambda _: True)) as url:
+        assert [circuit["name"] for circuit in httpx2.get(f"{url}/swarm/status").json()["circuit_breakers"]] == [
+            "elsewhere"
+        ]
+
+
+# Agents
+
+
+def test_registering(client: httpx2.Client, overseer: Overseer) -> None:
+    """An agent gets an id or brings its own, and is shown as it then is. [H2]"""
+    chosen = uuid4()
+    for body in ({"agent_type": "Scanner"}, {"agent_type": "Scanner", "agent_id": None}):
+        response = client.post("/swarm/agents", json=body)
+        assert response.status_code == 201
+        assert response.json() == overseer.get_agent_status(UUID(response.json()["agent_id"])).to_dict()
+    body = {"agent_type": "Snipér/\n\ud800", "agent_id": str(chosen)}
+    response = client.post("/swarm/agents", content=json.dumps(body))
+    assert (response.status_code, response.json()["agent_id"]) == (201, str(chosen))
+    assert client.get(f"/swarm/agents/{chosen}").json()["agent_type"] == body["agent_type"]
+    assert str(chosen) in error(client.post("/swarm/agents", content=json.dumps(body)), 409)
+
+
+def test_reports(client: httpx2.Client, overseer: Overseer, clock: FakeClock) -> None:
+    """An agent beats, fails and succeeds by its id. [H2]"""
+    scanner = overseer.register_agent("Scanner")
+    clock.advance(5)
+    assert done(client.post("/swarm/heartbeat", json={"agent_id": str(scanner)}))
+    assert overseer.get_agent_status(scanner).seconds_since_heartbeat == 0
+    assert done(client.post("/swarm/failure", json={"agent_id": str(scanner), "error": "Connection timeout"}))
+    status = overseer.get_agent_status(scanner)
+    assert (status.consecutive_failures, status.error_message) == (1, "Connection timeout")
+    assert done(client.post("/swarm/success", json={"agent_id": str(scanner)}))
+    assert overseer.get_agent_status(scanner).consecutive_failures == 0
+    assert done(client.delete(f"/swarm/agents/{scanner}"))
+    assert overseer.get_all_agent_statuses() == []
+
+
+# Control
+
+
+def test_pausing(client: httpx2.Client, overseer: Overseer) -> None:
+    """The swarm is paused and resumed, as often as anybody likes. [H2]"""
+    for path, paused in (("pause", True), ("pause", True), ("resume", False), ("resume", False)):
+        assert done(client.post(f"/swarm/{path}"))
+        assert overseer.is_paused is paused
+
+
+@pytest.mark.parametrize(
+    "name", ["jupiter", "a/b", "a/reset", "reset-all", "..", "/", "?x=1#y", "100%", "%2F", "ключ 🔑", " "]
+)
+def test_resetting_one(client: httpx2.Client, registry: CircuitBreakerRegistry, name: str) -> None:
+    """A circuit of any name can be reset, and no other one is. [H2] [R3]"""
+    for each in (name, "bystander"):
+        registry.get_or_create(each).trip()
+    escaped = quote(name, safe="").replace(".", "%2E")
+    assert done(client.post(f"/swarm/circuit-breakers/{escaped}/reset"))
+    assert registry.get_all_states() == {name: CircuitState.CLOSED, "bystander": CircuitState.OPEN}
+
+
+def test_a_name_of_several_lines(overseer: Overseer, registry: CircuitBreakerRegistry) -> None:
+    """Line ends are reached as well, if not through a mount, whose own pattern stops at them. [H2] [R3]"""
+    registry.get_or_create("two\nlines").trip()
+    with serving(create_app(overseer, authorize=lambda _: True)) as url:
+        assert done(httpx2.post(f"{url}/swarm/circuit-breakers/two%0Alines/reset"))
+    assert registry.get_all_states() == {"two\nlines": CircuitState.CLOSED}
+
+
+def test_resetting_all(client: httpx2.Client, registry: CircuitBreakerRegistry) -> None:
+    """All circuits are reset at once. [H2]"""
+    for name in ("jupiter", "helius"):
+        registry.get_or_create(name).trip()
+    assert done(client.post("/swarm/circuit-breakers/reset-all"))
+    assert set(registry.get_all_states().values()) == {CircuitState.CLOSED}
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "the body must be JSON: "),
+        (b"{", "the body must be JSON: "),
+        (b"\xff\xfe\xfd", "the body must be JSON: "),
+        (b'{"agent_id": NaN}', "the body must be JSON: NaN is no JSON"),
+        (b"[" * 60_000, "the body must be JSON, got one that is nested too deeply"),
+        (b"[]", "the body must be a JSON object, got []"),
+        (b'"text"', 'the body must be a JSON object, got "text"'),
+        (b"{}", "agent_id is missing"),
+        (b'{"agent_id": 7}', "agent_id must be a UUID in a string, got 7"),
+        (b'{"agent_id": null}', "agent_id must be a UUID in a string, got null"),
+        (b'{"agent_id": "x"}', 'agent_id must be a UUID, got "x"'),
+        (b'{"agent_id": "%s"}' % (b"x" * 999), f'agent_id must be a UUID, got "{"x" * 79}…'),
+        (b'{"agent_id": "x", "id": 1}', "there is no field 'id': those are agent_id"),
+    ],
+)
+def test_bad_bodies(client: httpx2.Client, content: bytes, message: str) -> None:
+    """What is no JSON, or not of the right kind, is told what it should be and what it is. [H3]"""
+    assert error(client.post("/swarm/heartbeat", content=content), 400).startswith(message)
+
+
+@pytest.mark.parametrize("value", [7, None, "", ["x"], {"a": 1}, True])
+def test_bad_texts(client: httpx2.Client, overseer: Overseer, value: object) -> None:
+    """A text is a text, and not empty. [H3]"""
+    scanner = overseer.register_agent("Scanner")
+    got = json.dumps(value)
+    assert error(client.post("/swarm/failure", json={"agent_id": str(scanner), "error": value}), 400) == (
+        f"error must be a non-empty string, got {got}"
+    )
+    assert error(client.post("/swarm/agents", json={"agent_type": value}), 400) == (
+        f"agent_type must be a non-empty string, got {got}"
+    )
+    assert overseer.get_swarm_health().healthy_agents == 1
+
+
+def test_unknown_agents(client: httpx2.Client) -> None:
+    """An id that nobody has is 404, one that is none is 400. [H3]"""
+    who = {"agent_id": str(NOBODY)}
+    for response in (
+        client.get(f"/swarm/agents/{NOBODY}"),
+        client.delete(f"/swarm/agents/{NOBODY}"),
+        client.post("/swarm/heartbeat", json=who),
+        client.post("/swarm/success", json=who),
+        client.post("/swarm/failure", json=who | {"error": "x"}),
+    ):
+        assert str(NOBODY) in error(response, 404)
+    assert error(client.get("/swarm/agents/me"), 400) == 'agent_id must be a UUID, got "me"'
+    assert error(client.delete("/swarm/agents/me"), 400) == 'agent_id must be a UUID, got "me"'
+
+
+def test_unknown_circuits_and_paths(client: httpx2.Client) -> None:
+    """What is not there is 404. [H3]"""
+    assert error(client.post("/swarm/circuit-breakers/jupiter/reset"), 404) == (
+        "no circuit breaker has the name 'jupiter'"
+    )
+    for path in ("/swarm", "/swarm/", "/swarm/agents/", "/swarm/nothing", "/swarm/circuit-breakers//reset"):
+        error(client.post(path), 404)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("POST", "status", {"GET", "HEAD"}),
+        ("PUT", "agents", {"GET", "HEAD", "POST"}),
+        ("PATCH", f"agents/{NOBODY}", {"GET", "HEAD", "DELETE"}),
+        ("GET", "pause", {"POST"}),
+        ("GET", "circuit-breakers/jupiter/reset", {"POST"}),
+        ("OPTIONS", "heartbeat", {"POST"}),
+    ],
+)
+def test_wrong_methods(client: httpx2.Client, overseer: Overseer, method: str, path: str, allowed: set[str]) -> None:
+    """A method that a path does not have is 405, and the answer says which it has. [H3]"""
+    response = client.request(method, f"/swarm/{path}")
+    error(response, 405)
+    assert set(response.headers["allow"].split(", ")) == allowed
+    assert not overseer.is_paused
+
+
+def test_bodies_that_are_too_long(client: httpx2.Client, overseer: Overseer) -> None:
+    """Up to 64 KiB are read, and no more, whether or not the length is said beforehand. [H3]"""
+    scanner = overseer.register_agent("Scanner")
+
+    def body(length: int) -> bytes:
+        start = json.dumps({"agent_id": str(scanner), "error": ""}).encode()
+        return start[:-2] + b"x" * (length - len(start)) + start[-2:]
+
+    assert done(client.post("/swarm/failure", content=body(BODY_LIMIT)))
+    assert error(client.post("/swarm/failure", content=body(BODY_LIMIT + 1)), 413) == (
+        "the body must have at most 65536 bytes"
+    )
+    chunks = (b"x" * 1000 for _ in range(70))
+    error(client.post("/swarm/failure", content=chunks), 413)
+    assert overseer.get_agent_status(scanner).consecutive_failures == 1
+
+
+def test_what_goes_wrong_inside(overseer: Overseer, caplog: pytest.LogCaptureFixture) -> None:
+    """A defect is 500 and says no more; the server's log has the rest. [H3]"""
+
+    def authorize(request: object) -> bool:
+        raise RuntimeError("secret")
+
+    with serving(create_app(overseer, authorize=authorize)) as url:
+        assert error(httpx2.post(f"{url}/swarm/pause"), 500) == "internal server error"
+    assert not overseer.is_paused
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"overseer": None}, "overseer must be an Overseer, got None"),
+        ({"registry": 7}, "registry must be a CircuitBreakerRegistry or None, got 7"),
+        ({"authorize": True}, "authorize must be a callable from a request to a bool, got True"),
+        ({"bus": print}, "bus must be an EventBus or None, got <built-in function print>"),
+    ],
+)
+def test_bad_arguments(overseer: Overseer, arguments: dict[str, object], message: str) -> None:
+    """What is wrong is named, with what is allowed and what came."""
+    given = {"overseer": overseer, "authorize": bool} | arguments
+    with pytest.raises(TypeError) as caught:
+        create_app(given.pop("overseer"), **given)
+    assert str(caught.value).startswith(message)
+
+
+def test_authorize_has_no_default(overseer: Overseer) -> None:
+    """Nobody opens a swarm to the world by leaving something out. [H]"""
+    with pytest.raises(TypeError, match="authorize"):
+        create_app(overseer)
