@@ -33,8 +33,8 @@ def sink(event: Event) -> None:
 
 
 breakers = CircuitBreakerRegistry(CircuitBreakerConfig(failure_threshold=2), sink=sink, observer=metrics.observe)
-overseer = Overseer(OverseerConfig(restart_cooldown_secs=0.01), sink=sink)
-metrics.watch(breakers, overseer)
+overseer = Overseer(OverseerConfig(restart_cooldown_secs=0.01), sink=sink, registry=breakers)
+metrics.watch(overseer)
 
 
 @breakers.get_or_create("quotes")

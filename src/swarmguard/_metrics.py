@@ -77,8 +77,8 @@ class Metrics(ABC):
         nothing.
 
         Args:
-            subjects: Registries, single breakers and overseers. An overseer's agents are shown, not its registry's
-                circuits: watch the registry as well.
+            subjects: Overseers, registries and single breakers. An overseer shows its agents, and the circuits of its
+                registry if it has one.
 
         Raises:
             TypeError: One of them is none of these. Nothing is watched then.
@@ -113,6 +113,9 @@ class Crew:
 
 @runtime_checkable
 class _HasAgents(Protocol):
+    @property
+    def registry(self) -> CircuitBreakerRegistry | None: ...
+
     def get_all_agent_statuses(self) -> list[AgentStatus]: ...
 
 
@@ -155,10 +158,11 @@ class Watches:
 
     def _breakers(self) -> Iterator[CircuitBreaker]:
         for subject in self._alive():
-            if isinstance(subject, CircuitBreakerRegistry):
-                yield from subject
-            elif isinstance(subject, CircuitBreaker):
-                yield subject
+            source = subject.registry if isinstance(subject, _HasAgents) else subject
+            if isinstance(source, CircuitBreakerRegistry):
+                yield from source
+            elif isinstance(source, CircuitBreaker):
+                yield source
 
     def _agents(self) -> Iterator[AgentStatus]:
         for subject in self._alive():

@@ -3,8 +3,8 @@
 ```python
 metrics = OTelMetrics()
 breakers = CircuitBreakerRegistry(sink=metrics, observer=metrics.observe)
-overseer = Overseer(sink=metrics)
-metrics.watch(breakers, overseer)
+overseer = Overseer(sink=metrics, registry=breakers)
+metrics.watch(overseer)
 ```
 
 It needs OpenTelemetry's API alone; what becomes of the data is decided by the SDK that the program sets up.

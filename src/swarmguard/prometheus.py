@@ -3,8 +3,8 @@
 ```python
 metrics = PrometheusMetrics()
 breakers = CircuitBreakerRegistry(sink=metrics, observer=metrics.observe)
-overseer = Overseer(sink=metrics)
-metrics.watch(breakers, overseer)
+overseer = Overseer(sink=metrics, registry=breakers)
+metrics.watch(overseer)
 ```
 
 `swarmguard.otel` is the same for OpenTelemetry.

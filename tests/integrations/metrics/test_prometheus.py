@@ -245,6 +245,17 @@ def test_watching_twice_is_watching_once(registry, metrics):
     }
 
 
+def test_an_overseer_brings_its_registry(registry, metrics):
+    """Watching an overseer shows the circuits of its registry as well, once, however else they are watched. [O10]"""
+    breakers = CircuitBreakerRegistry()
+    breakers.get_or_create("jupiter")
+    overseer = Overseer(registry=breakers)
+    metrics.watch(overseer)
+    assert read(registry, "swarmguard_circuit_state")["jupiter", "Closed"] == 1
+    metrics.watch(breakers)
+    assert len(read(registry, "swarmguard_circuit_state")) == 3
+
+
 @pytest.mark.parametrize("order", [1, -1])
 def test_namesakes_share_their_series(registry, metrics, order):
     """Of two circuits of one name the one that is not closed is shown, and agents of two overseers are added up."""
