@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import httpx2
 import pytest
@@ -34,8 +35,27 @@ def overseer(clock: FakeClock, bus: EventBus, registry: CircuitBreakerRegistry) 
     return Overseer(clock=clock, sink=bus, registry=registry)
 
 
+class Stage:
+    """An application that is whichever one plays: starting a server for each test would take most of the time."""
+
+    def __init__(self) -> None:
+        self.app: Any = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Play it."""
+        await self.app(scope, receive, send)
+
+
+@pytest.fixture(scope="session")
+def stage() -> Iterator[tuple[Stage, str]]:
+    """Give a server's application, and the server's URL."""
+    stage = Stage()
+    with serving(stage) as url:
+        yield stage, url
+
+
 @pytest.fixture(params=["alone", "in FastAPI", "in Starlette"])
-def url(request: pytest.FixtureRequest, overseer: Overseer, bus: EventBus) -> Iterator[str]:
+def url(request: pytest.FixtureRequest, overseer: Overseer, bus: EventBus, stage: tuple[Stage, str]) -> str:
     """Serve the swarm, alone and mounted, and give the URL in front of its paths."""
     app = create_app(overseer, authorize=lambda _: True, bus=bus)
     prefix = "/ops/v1"
@@ -46,8 +66,8 @@ def url(request: pytest.FixtureRequest, overseer: Overseer, bus: EventBus) -> It
         outer = Starlette(routes=[Mount(prefix, app)])
     else:
         outer, prefix = app, ""
-    with serving(outer) as url:
-        yield url + prefix
+    stage[0].app = outer
+    return stage[1] + prefix
 
 
 @pytest.fixture

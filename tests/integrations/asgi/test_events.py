@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from http.client import HTTPConnection
 from typing import Any
 from urllib.parse import urlsplit
@@ -121,16 +120,14 @@ def test_a_slow_reader_is_told_what_it_lost(url: str, overseer: Overseer, bus: E
     """Who does not read loses the oldest events, is told how many, and holds up nobody. [H4]"""
     where = urlsplit(url)
     connection = HTTPConnection(where.hostname, where.port, timeout=10)
-    connection.connect()
-    connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     scanner = overseer.register_agent("Scanner")
-    with connection:
+    with closing(connection):
         connection.request("GET", f"{where.path}/swarm/events?topics=arb.swarm.agent.*")
         response = connection.getresponse()
         wait_for_readers(bus, 1)
         emitted = 0
         while not bus._mailboxes[0]().dropped:  # until neither the sockets nor the buffer hold any more
-            overseer.record_agent_failure(scanner, "x" * 10_000)
+            overseer.record_agent_failure(scanner, "x" * 50_000)
             overseer.record_agent_success(scanner)
             emitted += 2
         got: list[dict[str, Any]] = []
@@ -143,6 +140,7 @@ def test_a_slow_reader_is_told_what_it_lost(url: str, overseer: Overseer, bus: E
                     lost += data["dropped"]
                 else:
                     got.append(data)
+        response.close()
     assert lost > 0
     assert len(got) + lost == emitted
     numbers = [event["sequence"] for event in got]

@@ -1,0 +1,44 @@
+"""The OpenAPI document, and what schemathesis makes of it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx2
+
+from swarmguard import CircuitBreakerRegistry, Overseer
+from swarmguard.asgi import create_app
+from tests.integrations.asgi.serving import serving
+
+
+def test_the_document(url: str, client: httpx2.Client) -> None:
+    """It names every path, and where they are mounted."""
+    document = client.get("/swarm/openapi.json").json()
+    assert document["openapi"] == "3.1.0"
+    assert document["servers"] == [{"url": httpx2.URL(url).path}]
+    assert "/swarm/events" in document["paths"]
+    operations = [operation for path in document["paths"].values() for operation in path.values()]
+    assert len({operation["operationId"] for operation in operations}) == len(operations) == 16
+
+
+def test_without_a_bus(overseer: Overseer) -> None:
+    """The stream of events is left out where there is none."""
+    with serving(create_app(overseer, authorize=lambda _: True)) as url:
+        assert "/swarm/events" not in httpx2.get(f"{url}/swarm/openapi.json").json()["paths"]
+
+
+def test_schemathesis_accepts_it(overseer: Overseer, registry: CircuitBreakerRegistry, tmp_path: Path) -> None:
+    """Whatever the document allows is taken, whatever it does not is refused, and all answers are as it says."""
+    for name in ("jupiter", "a/b"):
+        registry.get_or_create(name)
+    with serving(create_app(overseer, authorize=lambda _: True)) as url:
+        command = [
+            *(sys.executable, "-m", "schemathesis.cli", "run", f"{url}/swarm/openapi.json"),
+            *("--phases", "coverage,fuzzing,stateful", "--max-examples", "5", "--checks", "all"),
+            *("--generation-deterministic", "--no-color", "--suppress-health-check", "all"),
+        ]
+        result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "Tested: 14" in result.stdout
