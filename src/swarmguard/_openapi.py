@@ -60,7 +60,11 @@ def _reading(name: str, summary: str, schema: Object, errors: Mapping[str, str] 
 
 def _change(name: str, summary: str, errors: Mapping[str, str] | None = None, **more: JSON) -> Object:
     return _operation(
-        name, summary, {"200": _answer("Done", _schema("Done"))}, {"403": _NOT_AUTHORIZED, **(errors or {})}, **more
+        name,
+        summary,
+        {"200": _answer("Done", _schema("Done"))},
+        {"403": _NOT_AUTHORIZED, "413": _TOO_LONG, **(errors or {})},
+        **more,
     )
 
 
@@ -80,7 +84,8 @@ _FLAG: Object = {"type": "boolean"}
 _UUID: Object = {"type": "string", "format": "uuid"}
 
 _NOT_AUTHORIZED = "Not authorized"
-_ON_AGENT = {"400": "Bad JSON, a wrong type or a bad id", "404": "No such agent", "413": "The body is over 64 KiB"}
+_TOO_LONG = "The body is over 64 KiB"
+_ON_AGENT = {"400": "Bad JSON, a wrong type or a bad id", "404": "No such agent"}
 _AGENT_ID = _in_path("agent_id", "The agent's id", _UUID)
 
 _SCHEMAS: Object = {
@@ -145,7 +150,7 @@ _PATHS: Object = {
                 "400": "Bad JSON, a wrong type or a bad id",
                 "403": _NOT_AUTHORIZED,
                 "409": "The id is taken",
-                "413": "The body is over 64 KiB",
+                "413": _TOO_LONG,
             },
             requestBody=_body(
                 {"agent_type": _NAME, "agent_id": {"type": ["string", "null"], "format": "uuid"}}, ("agent_id",)

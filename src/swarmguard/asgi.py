@@ -32,11 +32,12 @@ with Extra("asgi"):
     from sse_starlette import EventSourceResponse, ServerSentEvent
     from starlette.applications import Starlette
     from starlette.concurrency import run_in_threadpool
-    from starlette.convertors import Convertor, register_url_convertor
+    from starlette.convertors import PathConvertor, register_url_convertor
     from starlette.exceptions import HTTPException
-    from starlette.requests import Request
+    from starlette.requests import ClientDisconnect, Request
     from starlette.responses import JSONResponse, Response
     from starlette.routing import Route
+    from starlette.types import Message, Receive
 
 __all__ = ["BODY_LIMIT", "PING_SECONDS", "create_app"]
 
@@ -85,6 +86,7 @@ def create_app(
             HTTPException: _refused,
             UnknownAgentError: _unknown_agent,
             DuplicateAgentError: _taken,
+            ClientDisconnect: _gone,
             Exception: _failed,
         },
     )
@@ -117,7 +119,7 @@ class _Api:
             self._at("/swarm/resume", POST=self.resume),
             self._at("/swarm/circuit-breakers", GET=self.breakers),
             self._at("/swarm/circuit-breakers/reset-all", POST=self.reset_all),
-            self._at("/swarm/circuit-breakers/{name:circuit}/reset", POST=self.reset),
+            self._at("/swarm/circuit-breakers/{name:swarmguard_circuit}/reset", POST=self.reset),
             self._at("/swarm/openapi.json", GET=self.openapi),
         ]
         if self._bus is not None:
@@ -130,9 +132,11 @@ class _Api:
         async def endpoint(request: Request) -> Response:
             if request.method in ("GET", "HEAD"):
                 return await handlers["GET"](request)
+            request = Request(request.scope, _limited(request.receive))
             allowed = await run_in_threadpool(self._authorize, request)
             if not (await allowed if isawaitable(allowed) else allowed):
                 raise HTTPException(403, "not authorized")
+            await request.body()  # one that is too long is refused by paths, too, that look for none
             return await handlers[request.method](request)
 
         return Route(path, endpoint, methods=list(handlers))
@@ -229,7 +233,7 @@ class _Body:
         cls, request: Request, *, required: AbstractSet[str], optional: AbstractSet[str] = frozenset()
     ) -> _Body:
         try:
-            fields = json.loads(await _content(request), parse_constant=_no_number)
+            fields = json.loads(await request.body(), parse_constant=_no_number)
         except RecursionError:
             _bad("the body must be JSON, got one that is nested too deeply")
         except ValueError as error:
@@ -258,14 +262,19 @@ class _Body:
         return None if self._fields.get(name) is None else self.uuid(name)
 
 
-async def _content(request: Request) -> bytes:
-    """Return the body, and do not read on when it is too long."""
-    content = bytearray()
-    async for chunk in request.stream():
-        content += chunk
-        if len(content) > BODY_LIMIT:
+def _limited(receive: Receive) -> Receive:
+    """Return a `receive` that does not read on when the body is too long, whoever reads it: `authorize` may."""
+    length = 0
+
+    async def limited() -> Message:
+        nonlocal length
+        message = await receive()
+        length += len(message.get("body", b""))
+        if length > BODY_LIMIT:
             raise HTTPException(413, f"the body must have at most {BODY_LIMIT} bytes", {"Connection": "close"})
-    return bytes(content)
+        return message
+
+    return limited
 
 
 async def _told(subscription: Subscription) -> AsyncIterator[ServerSentEvent]:
@@ -280,19 +289,13 @@ async def _told(subscription: Subscription) -> AsyncIterator[ServerSentEvent]:
             yield ServerSentEvent(json.dumps(event.to_dict()), id=str(event.sequence))
 
 
-class _Name(Convertor[str]):
+class _Name(PathConvertor):
     """A circuit's name in a path: anything at all, slashes and line ends included."""
 
     regex = "(?s:.+)"
 
-    def convert(self, value: str) -> str:
-        return value
 
-    def to_string(self, value: str) -> str:
-        return value
-
-
-register_url_convertor("circuit", _Name())
+register_url_convertor("swarmguard_circuit", _Name())  # the names of convertors are the whole process's
 
 
 class _Ascii(JSONResponse):
@@ -349,6 +352,10 @@ async def _unknown_agent(_request: Request, exc: Exception) -> Response:
 
 async def _taken(_request: Request, exc: Exception) -> Response:
     return _error(409, str(exc))
+
+
+async def _gone(_request: Request, _exc: Exception) -> Response:
+    return _error(400, "the body must be whole")  # nobody reads this: the client hung up half-way
 
 
 async def _failed(_request: Request, _exc: Exception) -> Response:

@@ -76,6 +76,19 @@ def test_it_may_read_the_body(overseer: Overseer) -> None:
     assert overseer.get_agent_status(scanner).consecutive_failures == 1
 
 
+def test_it_reads_no_body_that_is_too_long(overseer: Overseer) -> None:
+    """Who is not known yet cannot fill the memory: the limit holds for what `authorize` reads. [H3]"""
+    read = []
+
+    async def authorize(request: Request) -> bool:
+        read.append(await request.body())
+        return True
+
+    with serving(create_app(overseer, authorize=authorize)) as url:
+        response = httpx2.post(f"{url}/swarm/pause", content=(b"x" * 1000 for _ in range(70)))
+    assert (response.status_code, read) == (413, [])
+
+
 def test_a_slow_one_holds_up_nobody(overseer: Overseer) -> None:
     """One that is not async may block: the server goes on answering others meanwhile. [H]"""
     asked, go_on = threading.Event(), threading.Event()

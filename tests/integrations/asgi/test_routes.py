@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import socket
+import threading
+from typing import Any
 from urllib.parse import quote
 from uuid import UUID, uuid4
 
 import httpx2
 import pytest
+from starlette.requests import Request
 
 from swarmguard import CircuitBreakerRegistry, CircuitState, EventBus, Overseer
 from swarmguard.asgi import BODY_LIMIT, create_app
@@ -294,7 +298,35 @@ def test_bodies_that_are_too_long(client: httpx2.Client, overseer: Overseer) -> 
     )
     chunks = (b"x" * 1000 for _ in range(70))
     error(client.post("/swarm/failure", content=chunks), 413)
+    for path in ("pause", "circuit-breakers/reset-all", "circuit-breakers/x/reset"):  # where none is looked for, too
+        error(client.post(f"/swarm/{path}", content=body(BODY_LIMIT + 1)), 413)
+    assert not overseer.is_paused
     assert overseer.get_agent_status(scanner).consecutive_failures == 1
+
+
+def test_hanging_up_half_way(overseer: Overseer) -> None:
+    """A client that goes away before its body is whole changes nothing, and is no error of the server's. [H3]"""
+    asked = threading.Event()
+    raised = []
+
+    def authorize(request: Request) -> bool:
+        asked.set()
+        return True
+
+    app = create_app(overseer, authorize=authorize)
+
+    async def host(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await app(scope, receive, send)
+        except Exception as exc:
+            raised.append(exc)
+            raise
+
+    with serving(host) as url, socket.create_connection(url.removeprefix("http://").split(":")) as connection:
+        connection.sendall(b"POST /swarm/pause HTTP/1.1\r\nhost: swarm\r\ncontent-length: 9\r\n\r\nhalf")
+        assert asked.wait(10)
+    assert not overseer.is_paused
+    assert raised == []
 
 
 def test_what_goes_wrong_inside(overseer: Overseer, caplog: pytest.LogCaptureFixture) -> None:
