@@ -170,7 +170,7 @@ _PATHS: Object = {
     },
     "/swarm/failure": {
         "post": _change(
-            "failure", "An agent has failed", _ON_AGENT, requestBody=_body({"agent_id": _UUID, "error": _NAME})
+            "failure", "An agent has failed", _ON_AGENT, requestBody=_body({"agent_id": _UUID, "error": _TEXT})
         )
     },
     "/swarm/success": {

@@ -187,7 +187,7 @@ class _Api:
 
     async def failure(self, request: Request) -> Response:
         body = await _Body.of(request, required={"agent_id", "error"})
-        self._overseer.record_agent_failure(body.uuid("agent_id"), body.text("error"))
+        self._overseer.record_agent_failure(body.uuid("agent_id"), body.text("error", empty=True))
         return _done("failure recorded")
 
     async def success(self, request: Request) -> Response:
@@ -246,10 +246,10 @@ class _Body:
             _bad(f"there is no field {name!r}: those are {', '.join(sorted(required | optional))}")
         return cls(fields)
 
-    def text(self, name: str) -> str:
+    def text(self, name: str, *, empty: bool = False) -> str:
         value = self._fields[name]
-        if not isinstance(value, str) or not value:
-            _bad(f"{name} must be a non-empty string, got {_kind(value)}")
+        if not isinstance(value, str) or not (value or empty):
+            _bad(f"{name} must be a {'' if empty else 'non-empty '}string, got {_kind(value)}")
         return value
 
     def uuid(self, name: str) -> UUID:
