@@ -133,13 +133,18 @@ class _Api:
             if request.method in ("GET", "HEAD"):
                 return await handlers["GET"](request)
             request = Request(request.scope, _limited(request.receive))
-            allowed = await run_in_threadpool(self._authorize, request)
-            if not (await allowed if isawaitable(allowed) else allowed):
+            if not await self._allows(request):
                 raise HTTPException(403, "not authorized")
             await request.body()  # one that is too long is refused by paths, too, that look for none
             return await handlers[request.method](request)
 
         return Route(path, endpoint, methods=list(handlers))
+
+    async def _allows(self, request: Request) -> bool:
+        """Ask `authorize`, of whatever kind it is, where it may block."""
+        # In a tuple, since trio takes no coroutine from a thread.
+        (answer,) = await run_in_threadpool(lambda: (self._authorize(request),))
+        return await answer if isawaitable(answer) else answer
 
     # Reading
 
