@@ -45,7 +45,7 @@ TOKEN = secrets.token_urlsafe()
 
 def authorize(request: Request) -> bool:
     """Let in who has the token."""
-    return secrets.compare_digest(request.headers.get("authorization", ""), f"Bearer {TOKEN}")
+    return secrets.compare_digest(request.headers.get("authorization", "").encode(), f"Bearer {TOKEN}".encode())
 
 
 async def run_agent(url: str, *, broken: bool, agent_id: UUID | None = None) -> str:
