@@ -75,6 +75,13 @@ def test_swarm_status_without_a_registry(overseer):
     assert overseer.get_swarm_status().circuit_breakers == ()
 
 
+def test_registry_is_the_one_it_was_given(build, overseer):
+    """Who has the overseer finds the registry whose circuits it shows, an empty one too, and None where it has none."""
+    registry = CircuitBreakerRegistry()
+    assert build(registry=registry).registry is registry
+    assert overseer.registry is None
+
+
 # Cost
 
 
