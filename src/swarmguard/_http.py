@@ -34,6 +34,7 @@ class URL(Protocol):
     @property
     def netloc(self) -> bytes:
         """The host, and the port where it is not the scheme's own."""
+        ...
 
 
 class Request(Protocol):
@@ -42,6 +43,7 @@ class Request(Protocol):
     @property
     def url(self) -> URL:
         """Where it goes."""
+        ...
 
 
 class Response(Protocol):
@@ -50,10 +52,12 @@ class Response(Protocol):
     @property
     def status_code(self) -> int:
         """The status."""
+        ...
 
     @property
     def headers(self) -> Mapping[str, str]:
         """The headers, whatever their case."""
+        ...
 
 
 RequestT = TypeVar("RequestT", bound=Request)

@@ -31,6 +31,7 @@ class OpenCircuit(Protocol):
         Returns:
             The breaker.
         """
+        ...
 
 
 def pytest_configure(config: pytest.Config) -> None:

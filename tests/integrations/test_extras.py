@@ -9,7 +9,7 @@ import pytest
 
 # Each integration with an extra, and a library that it cannot do without.
 LIBRARIES = {
-    "asgi": "starlette",
+    "asgi": "sse_starlette",
     "httpx": "httpx",
     "httpx2": "httpx2",
     "otel": "opentelemetry",
