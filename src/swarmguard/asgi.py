@@ -64,9 +64,9 @@ def create_app(
         overseer: The swarm.
         registry: The circuits to show. None: those of the overseer's registry, if it has one.
         authorize: Asked whether a request may change something, that is, for every request but GET (and HEAD, which is
-            a GET without its answer). It takes the `starlette.requests.Request` and returns a bool, or is async; one
-            that is not async runs in a thread, so it may block. When it refuses, the answer is 403. It has no default:
-            who may pause a swarm is the host's to say.
+            a GET without its answer). It takes the `starlette.requests.Request` and returns True to allow it; whatever
+            else it returns is a refusal, which is answered with 403. It may be async; one that is not runs in a thread,
+            so it may block. It has no default: who may pause a swarm is the host's to say.
         bus: Whose events `GET /swarm/events` streams. None: there is no such path.
 
     Raises:
@@ -144,7 +144,8 @@ class _Api:
         """Ask `authorize`, of whatever kind it is, where it may block."""
         # In a tuple, since trio takes no coroutine from a thread.
         (answer,) = await run_in_threadpool(lambda: (self._authorize(request),))
-        return await answer if isawaitable(answer) else answer
+        # Nothing but True lets in: not the response, say, that somebody returns to refuse.
+        return (await answer if isawaitable(answer) else answer) is True
 
     # Reading
 

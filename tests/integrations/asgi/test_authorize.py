@@ -8,6 +8,7 @@ import threading
 import httpx2
 import pytest
 from starlette.requests import Request
+from starlette.responses import Response
 
 from swarmguard import Overseer
 from swarmguard.asgi import create_app
@@ -105,3 +106,10 @@ def test_a_slow_one_holds_up_nobody(overseer: Overseer) -> None:
         go_on.set()
         pausing.join()
     assert overseer.is_paused
+
+
+def test_nothing_but_true_lets_in(overseer: Overseer) -> None:
+    """An answer that is no bool, a response that was meant to refuse, say, is a refusal. [H]"""
+    with serving(create_app(overseer, authorize=lambda _: Response("no", 401))) as url:
+        assert httpx2.post(f"{url}/swarm/pause").status_code == 403
+    assert not overseer.is_paused
