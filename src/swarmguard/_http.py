@@ -1,7 +1,7 @@
 """What the transports of every HTTP client share: which breaker guards a request, and what an answer says of the host.
 
-The transports themselves, `swarmguard.httpx` and `swarmguard.httpx2`, only put this between a client and the transport
-that does the work. A request's permit is settled
+The transports themselves, `swarmguard.httpx` and `swarmguard.httpx2`, only give all this their client's types. A
+request's permit is settled
 
 - at once, when sending it raises, or when the answer's status is a failure already;
 - by the body otherwise: read to its end, it is a success; broken, it is judged by what was raised; closed early, it is
@@ -12,11 +12,11 @@ that does the work. A request's permit is settled
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import TracebackType
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import attrs
 
@@ -61,7 +61,7 @@ class Response(Protocol):
 
 
 RequestT = TypeVar("RequestT", bound=Request)
-StreamT = TypeVar("StreamT")
+ResponseT = TypeVar("ResponseT", bound=Response)
 
 DONE = (b"data: [DONE]\n\n", b"data: [DONE]\r\n\r\n")
 """How the event streams of OpenAI's API, and of the many that speak it, say that they have ended."""
@@ -115,12 +115,12 @@ class Guard(Generic[RequestT]):
 class Step:
     """A step of a call: the sending of its request, or the reading of a piece of the answer. An error ends the call.
 
-    So does the end of the pieces, which is a success.
+    So does the end of the pieces, which is a success. Without a permit nothing is counted.
     """
 
     __slots__ = ("_permit",)
 
-    def __init__(self, permit: Permit) -> None:
+    def __init__(self, permit: Permit | None) -> None:
         self._permit = permit
 
     def __enter__(self) -> None:
@@ -129,22 +129,108 @@ class Step:
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if self._permit is None or exc is None:
+            return
         if isinstance(exc, StopIteration | StopAsyncIteration):
             self._permit.succeed()
-        elif exc is not None:
+        else:
             raised(self._permit, exc)
 
 
-class Body(Generic[StreamT]):
-    """The body of an answer that may still go well or badly.
+class Transport(Generic[RequestT, ResponseT]):
+    """A transport that asks a breaker before another one sends: the sync face.
 
     Args:
-        stream: The body itself.
-        permit: The call's.
+        guard: The breakers.
+        sender: The other one, of the client's own kind.
+        wrapped: Returns an answer with its body made the end of the call.
     """
 
-    def __init__(self, stream: StreamT, permit: Permit) -> None:
-        self._stream = stream
+    def __init__(
+        self,
+        guard: Guard[RequestT],
+        sender: Any,
+        wrapped: Callable[[ResponseT, Permit], ResponseT],
+    ) -> None:
+        self._guard = guard
+        self._sender = sender
+        self._wrapped = wrapped
+
+    def handle_request(self, request: RequestT) -> ResponseT:
+        """Send the request, if its breaker admits it.
+
+        Raises:
+            CircuitOpenTransportError: It does not.
+        """
+        permit = self._guard.admit(request)
+        response: ResponseT
+        with Step(permit):
+            response = self._sender.handle_request(request)
+        return response if permit is None or is_over(permit, response) else self._wrapped(response, permit)
+
+    def close(self) -> None:
+        """Close the transport that sends."""
+        self._sender.close()
+
+    def __enter__(self) -> Self:
+        self._sender.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        self._sender.__exit__(exc_type, exc_value, traceback)
+
+
+class AsyncTransport(Generic[RequestT, ResponseT]):
+    """What `Transport` is: the async face."""
+
+    def __init__(
+        self,
+        guard: Guard[RequestT],
+        sender: Any,
+        wrapped: Callable[[ResponseT, Permit], ResponseT],
+    ) -> None:
+        self._guard = guard
+        self._sender = sender
+        self._wrapped = wrapped
+
+    async def handle_async_request(self, request: RequestT) -> ResponseT:
+        """Send the request, if its breaker admits it.
+
+        Raises:
+            CircuitOpenTransportError: It does not.
+        """
+        permit = self._guard.admit(request)
+        response: ResponseT
+        with Step(permit):
+            response = await self._sender.handle_async_request(request)
+        return response if permit is None or is_over(permit, response) else self._wrapped(response, permit)
+
+    async def aclose(self) -> None:
+        """Close the transport that sends."""
+        await self._sender.aclose()
+
+    async def __aenter__(self) -> Self:
+        await self._sender.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        await self._sender.__aexit__(exc_type, exc_value, traceback)
+
+
+class Ending:
+    """The end of a body that is the end of a call, and the permit to be settled there."""
+
+    def __init__(self, permit: Permit) -> None:
         self._permit = permit
         self._tail = b""
 
@@ -154,6 +240,55 @@ class Body(Generic[StreamT]):
         if self._tail.endswith(DONE):
             self._permit.succeed()
         return piece
+
+
+class Body(Ending):
+    """The body of an answer that may still go well or badly, sync.
+
+    An iterator of its own and no generator, which trio would complain of where clients leave it half-read.
+    """
+
+    def __init__(self, stream: Any, permit: Permit) -> None:
+        super().__init__(permit)
+        self._stream = stream
+
+    def __iter__(self) -> Iterator[bytes]:
+        self._pieces = iter(self._stream)
+        return self
+
+    def __next__(self) -> bytes:
+        with Step(self._permit):
+            return self._passed_on(next(self._pieces))
+
+    def close(self) -> None:
+        """Close the body; the call is neutral if it is not settled."""
+        try:
+            self._stream.close()
+        finally:
+            self._permit.release()
+
+
+class AsyncBody(Ending):
+    """What `Body` is, async."""
+
+    def __init__(self, stream: Any, permit: Permit) -> None:
+        super().__init__(permit)
+        self._stream = stream
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        self._pieces = aiter(self._stream)
+        return self
+
+    async def __anext__(self) -> bytes:
+        with Step(self._permit):
+            return self._passed_on(await anext(self._pieces))
+
+    async def aclose(self) -> None:
+        """Close the body; the call is neutral if it is not settled."""
+        try:
+            await self._stream.aclose()
+        finally:
+            self._permit.release()
 
 
 def is_over(permit: Permit, response: Response) -> bool:

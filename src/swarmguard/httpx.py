@@ -10,9 +10,8 @@ client = httpx.Client(transport=CircuitBreakerTransport(registry))
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
-from types import TracebackType
-from typing import Self, cast
+from collections.abc import Callable
+from typing import cast
 
 from swarmguard import _http
 from swarmguard._breaker.config import CircuitBreakerConfig
@@ -80,7 +79,7 @@ def http_config(
     return _http.complete(config, clock, (httpx.LocalProtocolError, httpx.UnsupportedProtocol))
 
 
-class CircuitBreakerTransport(httpx.BaseTransport):
+class CircuitBreakerTransport(_http.Transport[httpx.Request, httpx.Response], httpx.BaseTransport):
     """A transport that asks a breaker before it sends.
 
     What raises, and what is answered with 5xx or 429, is a failure; an answer whose body was read to its end is a
@@ -106,43 +105,13 @@ class CircuitBreakerTransport(httpx.BaseTransport):
         key: Key | None = None,
         refusal: type[CircuitOpenTransportError] = CircuitOpenTransportError,
     ) -> None:
-        self._guard = _http.Guard(registry, key, refusal, CircuitOpenTransportError, http_config)
         sender = httpx.HTTPTransport() if transport is None else transport
-        self._transport = check_instance("transport", sender, httpx.BaseTransport)
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Send the request, if its breaker admits it.
-
-        Raises:
-            CircuitOpenTransportError: It does not.
-        """
-        permit = self._guard.admit(request)
-        if permit is None:
-            return self._transport.handle_request(request)
-        with _http.Step(permit):
-            response = self._transport.handle_request(request)
-        if _http.is_over(permit, response):
-            return response
-        return _answer(response, permit, _Body(cast(httpx.SyncByteStream, response.stream), permit))
-
-    def close(self) -> None:
-        """Close the transport that sends."""
-        self._transport.close()
-
-    def __enter__(self) -> Self:
-        self._transport.__enter__()
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None = None,
-        exc_value: BaseException | None = None,
-        traceback: TracebackType | None = None,
-    ) -> None:
-        self._transport.__exit__(exc_type, exc_value, traceback)
+        check_instance("transport", sender, httpx.BaseTransport)
+        guard = _http.Guard(registry, key, refusal, CircuitOpenTransportError, http_config)
+        super().__init__(guard, sender, _with_body)
 
 
-class AsyncCircuitBreakerTransport(httpx.AsyncBaseTransport):
+class AsyncCircuitBreakerTransport(_http.AsyncTransport[httpx.Request, httpx.Response], httpx.AsyncBaseTransport):
     """What `CircuitBreakerTransport` is, for `httpx.AsyncClient`; both may share a registry.
 
     Args:
@@ -165,79 +134,26 @@ class AsyncCircuitBreakerTransport(httpx.AsyncBaseTransport):
         key: Key | None = None,
         refusal: type[CircuitOpenTransportError] = CircuitOpenTransportError,
     ) -> None:
-        self._guard = _http.Guard(registry, key, refusal, CircuitOpenTransportError, http_config)
         sender = httpx.AsyncHTTPTransport() if transport is None else transport
-        self._transport = check_instance("transport", sender, httpx.AsyncBaseTransport)
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send the request, if its breaker admits it.
-
-        Raises:
-            CircuitOpenTransportError: It does not.
-        """
-        permit = self._guard.admit(request)
-        if permit is None:
-            return await self._transport.handle_async_request(request)
-        with _http.Step(permit):
-            response = await self._transport.handle_async_request(request)
-        if _http.is_over(permit, response):
-            return response
-        return _answer(response, permit, _AsyncBody(cast(httpx.AsyncByteStream, response.stream), permit))
-
-    async def aclose(self) -> None:
-        """Close the transport that sends."""
-        await self._transport.aclose()
-
-    async def __aenter__(self) -> Self:
-        await self._transport.__aenter__()
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None = None,
-        exc_value: BaseException | None = None,
-        traceback: TracebackType | None = None,
-    ) -> None:
-        await self._transport.__aexit__(exc_type, exc_value, traceback)
+        check_instance("transport", sender, httpx.AsyncBaseTransport)
+        guard = _http.Guard(registry, key, refusal, CircuitOpenTransportError, http_config)
+        super().__init__(guard, sender, _with_async_body)
 
 
-class _Body(_http.Body[httpx.SyncByteStream], httpx.SyncByteStream):
-    """The body of an answer: its end is the end of the call.
-
-    An iterator of its own and no generator, which trio would complain of where clients leave it half-read.
-    """
-
-    def __iter__(self) -> Iterator[bytes]:
-        self._pieces = iter(self._stream)
-        return self
-
-    def __next__(self) -> bytes:
-        with _http.Step(self._permit):
-            return self._passed_on(next(self._pieces))
-
-    def close(self) -> None:
-        try:
-            self._stream.close()
-        finally:
-            self._permit.release()
+class _Body(_http.Body, httpx.SyncByteStream):
+    """A body as this client takes it."""
 
 
-class _AsyncBody(_http.Body[httpx.AsyncByteStream], httpx.AsyncByteStream):
-    """The body of an answer: its end is the end of the call."""
+class _AsyncBody(_http.AsyncBody, httpx.AsyncByteStream):
+    """A body as this client takes it."""
 
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        self._pieces = aiter(self._stream)
-        return self
 
-    async def __anext__(self) -> bytes:
-        with _http.Step(self._permit):
-            return self._passed_on(await anext(self._pieces))
+def _with_body(response: httpx.Response, permit: Permit) -> httpx.Response:
+    return _answer(response, permit, _Body(cast(httpx.SyncByteStream, response.stream), permit))
 
-    async def aclose(self) -> None:
-        try:
-            await self._stream.aclose()
-        finally:
-            self._permit.release()
+
+def _with_async_body(response: httpx.Response, permit: Permit) -> httpx.Response:
+    return _answer(response, permit, _AsyncBody(cast(httpx.AsyncByteStream, response.stream), permit))
 
 
 def _answer(response: httpx.Response, permit: Permit, body: _Body | _AsyncBody) -> httpx.Response:
