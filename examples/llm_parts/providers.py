@@ -28,7 +28,7 @@ class Provider:
         self.name = name
         self.trouble: str | None = None
         self.asked = 0
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, self))
+        self._server = Server(("127.0.0.1", 0), partial(Handler, self))
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
 
     @contextmanager
@@ -42,6 +42,13 @@ class Provider:
             self._server.shutdown()
             thread.join()
             self._server.server_close()
+
+
+class Server(ThreadingHTTPServer):
+    """Takes connections, and takes it calmly when a client hangs up."""
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing."""
 
 
 class Handler(BaseHTTPRequestHandler):
