@@ -11,7 +11,7 @@ client = httpx2.Client(transport=CircuitBreakerTransport(registry))
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 from swarmguard import _http
 from swarmguard._breaker.config import CircuitBreakerConfig
@@ -55,7 +55,7 @@ class CircuitOpenTransportError(CircuitOpenError, httpx2.TransportError):
         request: httpx2.Request | None = None,
     ) -> None:
         httpx2.TransportError.__init__(self, "", request=request)
-        self.args = (name, state, retry_after, reason)  # which the properties, `str` and pickle read
+        self.args: tuple[Any, ...] = (name, state, retry_after, reason)  # which the properties, `str` and pickle read
 
 
 def http_config(

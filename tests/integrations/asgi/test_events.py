@@ -154,16 +154,17 @@ def test_vanished_readers_are_forgotten(url: str, bus: EventBus, overseer: Overs
     wait_for_readers(bus, 0)
 
 
-def test_a_hundred_readers(url: str, bus: EventBus, overseer: Overseer) -> None:
+def test_a_hundred_readers(bus: EventBus, overseer: Overseer) -> None:
     """All of them get all of it. [H4]"""
-    with ExitStack() as stack:
+    with serving(create_app(overseer, authorize=lambda _: True, bus=bus)) as url, ExitStack() as stack:
         readers = [stack.enter_context(reading(url)) for _ in range(100)]
         overseer.pause_swarm()
         overseer.resume_swarm()
         for reader in readers:
             topics = [json.loads(reader.next()["data"])["topic"] for _ in range(2)]
             assert topics == ["arb.swarm.paused", "arb.swarm.resumed"]
-    wait_for_readers(bus, 0)
+        stack.close()
+        wait_for_readers(bus, 0)
 
 
 HOST = """
