@@ -5,12 +5,15 @@ from __future__ import annotations
 import functools
 import os
 import sys
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from swarmguard.testing import EventRecorder, FakeClock
 
 # A forked child is not traced. Its lines would be lost anyway, and coverage's own lock, held by another thread at the
@@ -47,3 +50,20 @@ def events() -> EventRecorder:
     from swarmguard.testing import EventRecorder
 
     return EventRecorder()
+
+
+@pytest.fixture
+def explored(record_property: Callable[[str, object], None]) -> Callable[[str, int], None]:
+    """Give a function that counts what a test went through, by kind: the summary of the run tells the sums."""
+    return lambda kind, number: record_property(f"explored {kind}", number)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tell what the tests of this run went through, from every worker's reports."""
+    sums: Counter[str] = Counter()
+    for report in terminalreporter.stats.get("passed", []):
+        for name, number in report.user_properties:
+            if name.startswith("explored "):
+                sums[name] += number
+    for name, number in sorted(sums.items()):
+        terminalreporter.write_line(f"{name}: {number:,}")

@@ -240,7 +240,7 @@ def test_iteration_while_threads_add(registry):
         assert not thread.is_alive()
 
 
-@pytest.mark.parametrize("name", NAMES, ids=ascii)
+@pytest.mark.parametrize("name", NAMES, ids=range(len(NAMES)))
 def test_names_reach_everything_unchanged(registry, clock, events, name):
     """Any non-empty text is a name, and reaches events, errors and statuses as it is [R3]."""
     breaker = registry.get_or_create(name)
