@@ -25,7 +25,7 @@ COUNTING = CircuitBreakerConfig(
     trip=FailureRate(threshold=0.5, window=CountWindow(2), minimum_calls=2), timeout_duration=10
 )
 TIMING = CircuitBreakerConfig(
-    trip=FailureRate(threshold=0.6, window=TimeWindow(10), minimum_calls=2), timeout_duration=10
+    trip=FailureRate(threshold=0.5, window=TimeWindow(10), minimum_calls=2), timeout_duration=10
 )
 TRIED = (("trip", 10), ("advance", 10))
 """The next call is a test call."""
