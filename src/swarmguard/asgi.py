@@ -37,7 +37,7 @@ with Extra("asgi"):
     from starlette.requests import ClientDisconnect, Request
     from starlette.responses import JSONResponse, Response
     from starlette.routing import Route
-    from starlette.types import Message, Receive
+    from starlette.types import Message, Receive, Scope, Send
 
 __all__ = ["BODY_LIMIT", "PING_SECONDS", "create_app"]
 
@@ -173,7 +173,7 @@ class _Api:
             subscription = self._bus.subscribe(request.query_params.get("topics", "*"))
         except ValueError as error:
             raise HTTPException(400, str(error)) from None
-        return EventSourceResponse(_told(subscription), ping=PING_SECONDS)
+        return _Events(subscription)
 
     # Agents
 
@@ -283,16 +283,27 @@ def _limited(receive: Receive) -> Receive:
     return limited
 
 
+class _Events(EventSourceResponse):
+    """The answer that streams a subscription, and ends it: the stream may be dropped before anybody has read of it."""
+
+    def __init__(self, subscription: Subscription) -> None:
+        super().__init__(_told(subscription), ping=PING_SECONDS)
+        self._subscription = subscription
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._subscription:
+            await super().__call__(scope, receive, send)
+
+
 async def _told(subscription: Subscription) -> AsyncIterator[ServerSentEvent]:
     """Tell a reader what the subscription gets, and how much it has lost by being slow."""
     told = 0
-    with subscription:
-        async for event in subscription:
-            dropped = subscription.dropped
-            if dropped > told:
-                yield ServerSentEvent(json.dumps({"dropped": dropped - told}), event="dropped")
-                told = dropped
-            yield ServerSentEvent(json.dumps(event.to_dict()), id=str(event.sequence))
+    async for event in subscription:
+        dropped = subscription.dropped
+        if dropped > told:
+            yield ServerSentEvent(json.dumps({"dropped": dropped - told}), event="dropped")
+            told = dropped
+        yield ServerSentEvent(json.dumps(event.to_dict()), id=str(event.sequence))
 
 
 class _Name(PathConvertor):

@@ -109,6 +109,7 @@ async def _run(scene: Scene, number: int, native: bool) -> bool:
             with scope:
                 await (struck := Struck(scene.play(), number, scope.cancel))
         tasks.cancel_scope.cancel()
+    await FakeClock().run_for(0)  # asyncio ends the async generators that were dropped in tasks of their own
     scene.check()
     return struck.points >= number
 
