@@ -25,6 +25,7 @@ from swarmguard import (
     TimeWindow,
 )
 from tests.properties.breaker_model import SECOND, Filters, Rate, Setup
+from tests.properties.reaching import reached
 
 # --- what calls end with ----------------------------------------------------------------------------------------------
 
@@ -217,6 +218,7 @@ def the_config(setup: Setup, **more: Any) -> CircuitBreakerConfig:
 def is_bad(reply: Reply) -> bool | None:
     """Serve as `record_result`."""
     if reply.bad is None:
+        reached("B7", "record_result raises")
         raise RuntimeError("this reply cannot be judged")
     return reply.bad
 
@@ -224,7 +226,9 @@ def is_bad(reply: Reply) -> bool | None:
 def wait_for(cause: object) -> Any:
     """Serve as `retry_after`."""
     after = getattr(cause, "after", None)
+    reached("B7", "retry_after answers nonsense", after == "soon")
     if after == "raise":
+        reached("B7", "retry_after raises")
         raise RuntimeError("this cause has no answer")
     return after
 

@@ -2,7 +2,7 @@
 
 Nothing here is imported from the package. Times are whole nanoseconds (the end of an open time may be a fraction,
 since it is multiplied), everything that can be counted anew is counted anew at every question, and states, reasons and
-outcomes are plain text.
+outcomes are plain text. Where a rule decides something, `reached` is told.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from fractions import Fraction
 from math import ceil
+
+from tests.properties.reaching import reached
 
 SECOND = 10**9
 
@@ -129,16 +131,29 @@ class BreakerModel:
     def admit(self, now: int) -> Call | Refusal:
         """Admit a call, or say why not."""
         if self.mode == "Isolated":
+            reached("B16", "isolated refuses")
             return self._refuse(Refusal("isolated", self.state, None))
         if self.mode == "Disabled":
+            reached("B16", "disabled admits")
             return self._let_through(now)
         wait = self.wait(now)
         if wait > 0 and self.mode == "Shadow":
+            reached("B16", "shadow admits what it would refuse")
             return self._let_through(now)
         if wait > 0:
+            reached("B2", "an open circuit refuses", self.state == "Open")
+            reached("B3", "a call past the places is refused", self.state == "HalfOpen")
             return self._refuse(Refusal("open" if self.state == "Open" else "half_open", self.state, wait))
         if self.state == "Open":
+            reached("B2", "the first call after the open time is a test call")
+            reached("B2", "at its very end", self.opened_until == now)
             self._move("HalfOpen", "circuit.half_opened", "probe_admitted", now)
+        elif self.state == "HalfOpen":
+            running = [call for call in self.calls if call.period == self.period and not call.settled]
+            reached("B3", "another place is free")
+            reached("B4", "a place past its lease is another's", len(running) >= self.setup.places)
+        else:
+            reached("B1", "a closed circuit admits")
         call = Call(self.period, now)
         self.calls.append(call)
         return call
@@ -170,20 +185,28 @@ class BreakerModel:
 
     def forget(self, call: Call, now: int) -> None:
         """Release a call that its caller dropped unsettled."""
+        reached("B13", "a permit that is dropped is released")
         call.settled = True
         self.records.append(Record("neutral", now - call.began, forgotten=True))
 
     def settle(self, call: Call, outcome: str, now: int, answer: float | None = None, draw: float = 0.0) -> bool:
         """End a call: `answer` is what `retry_after` says of it, `draw` what `random` gives."""
         if call.settled:
+            reached("B13", "only the first settling counts")
             return False
         call.settled = True
         took = now - call.began
         if outcome != "neutral" and call.period is not None and call.period != self.period:
             outcome = "stale"
         self.records.append(Record(outcome, took))
+        reached("B5", "a late result moves nothing", outcome == "stale")
+        reached("B6", "a neutral outcome counts for nothing", outcome == "neutral")
+        reached("B16", "what a mode let through is not recorded", call.period is None)
+        reached("B16", "disabled records nothing", call.period is not None and self.mode == "Disabled")
         if outcome in ("neutral", "stale") or call.period is None or self.mode == "Disabled":
             return True
+        reached("B4", "a slow test call keeps its verdict", self.state == "HalfOpen" and took >= self.setup.lease)
+        reached("B16", "shadow records", self.mode == "Shadow")
         self.results.append(Result(now, outcome == "failure", took))
         if self.state == "Closed":
             if self._trips(now, failed=outcome == "failure"):
@@ -224,24 +247,36 @@ class BreakerModel:
     def _trips(self, now: int, *, failed: bool) -> bool:
         rate = self.setup.rate
         if rate is None:
+            reached("B1", "a success ends the row", not failed and len(self.results) > 1 and self.results[-2].failed)
+            reached("B1", "failures in a row open", failed and self.failure_count(now) >= self.setup.failures)
             return failed and self.failure_count(now) >= self.setup.failures
         held = self.window(now)
+        reached("B17", "a count window forgets", rate.calls is not None and len(held) < len(self.results))
+        reached("B17", "a time window forgets", rate.calls is None and len(held) < len(self.results))
         if len(held) < rate.least:
+            reached("B17", "too few calls open nothing")
             return False
         if Fraction(sum(result.failed for result in held), len(held)) >= exactly(rate.threshold):
+            reached("B17", f"the share of failures opens, {'time' if rate.calls is None else 'count'} window")
+            reached("B17", "a success may open", not failed)
             return True
         if rate.slow_seconds is None:
             return False
         slow = sum(result.took >= to_ns(rate.slow_seconds) for result in held)
+        reached("B17", "the share of slow calls opens", Fraction(slow, len(held)) >= exactly(rate.slow_threshold))
         return Fraction(slow, len(held)) >= exactly(rate.slow_threshold)
 
     def _open_time(self, answer: float | None, draw: float) -> Fraction:
         setup = self.setup
         seconds = exactly(setup.open_seconds) * exactly(setup.multiplier) ** self.openings
+        reached("B18", "openings in a row last longer or shorter", self.openings > 0 and setup.multiplier != 1)
         if setup.cap is not None:
+            reached("B18", "the cap holds", seconds > exactly(setup.cap))
             seconds = min(seconds, exactly(setup.cap))
+        reached("B18", "jitter lengthens", setup.jitter > 0 and draw > 0)
         seconds *= 1 + exactly(setup.jitter) * exactly(draw)
         if answer is not None:
+            reached("B18", "the service's own wish extends", min(exactly(answer), exactly(setup.cap or 3600)) > seconds)
             seconds = max(seconds, min(exactly(answer), exactly(setup.cap or 3600)))
         return seconds * SECOND
 
@@ -255,11 +290,16 @@ class BreakerModel:
         self.told.append(Told(topic, now, payload))
 
     def _open(self, reason: str, now: int, length: Fraction) -> None:
+        reached("B3", "a failed test call opens", reason == "probe_failed")
+        reached("B3", "a failure opens though others succeeded", reason == "probe_failed" and len(self.results) > 1)
         self.openings += 1
         self.opened_until = now + length
         self._move("Open", "circuit.opened", reason, now, open_seconds=length, openings=self.openings)
 
     def _close(self, reason: str, now: int) -> None:
+        reached("B3", "enough successes close", reason == "recovered")
+        reached("B3", "more successes than places", reason == "recovered" and self.setup.successes > self.setup.places)
+        reached("B18", "closing forgets the back-off", self.openings > 1)
         self.openings = 0
         self._move("Closed", "circuit.closed", reason, now)
 
@@ -267,20 +307,27 @@ class BreakerModel:
 
     def reset(self, now: int) -> None:
         """Close, forget everything, and begin a new period, whatever the mode."""
+        reached("B16", "reset under a mode", self.mode != "Normal")
         if self.state != "Closed":
+            reached("B16", f"reset closes, {self.state}")
             self._close("reset", now)
         else:
+            reached("B16", "reset clears the counts of a closed circuit", bool(self.results))
             self.period += 1
             self.results = []
             self.openings = 0
 
     def trip(self, now: int, duration: float | None = None, draw: float = 0.0) -> None:
         """Open now, for `duration` seconds or as long as this opening in a row lasts."""
+        reached("B16", f"trip opens, {self.state}")
+        reached("B16", "trip for a given time", duration is not None)
         self._open("tripped", now, self._open_time(None, draw) if duration is None else Fraction(to_ns(duration)))
 
     def set_mode(self, mode: str, now: int) -> None:
         """Change the mode, and nothing else."""
         if mode != self.mode:
+            reached("B16", f"{mode} in force")
+            reached("B16", "a mode is no new period", any(not call.settled for call in self.calls))
             self.told.append(Told("circuit.mode_changed", now, {"mode": mode, "previous_mode": self.mode}))
             self.mode = mode
 
@@ -290,6 +337,9 @@ class BreakerModel:
         """Return how long until a call may be admitted; None when nothing but an operator will."""
         if self.mode == "Isolated":
             return None
+        full = self.state == "HalfOpen" and self.wait(now) > 0
+        reached("B8", "every place taken: until the first lease ends", full and self.mode == "Normal")
+        reached("B8", "open and due", self.state == "Open" and self.wait(now) == 0 and self.mode == "Normal")
         return self.wait(now) if self.mode == "Normal" else Fraction(0)
 
     def status(self, now: int) -> dict[str, object]:
@@ -331,12 +381,18 @@ class Filters:
 def judge(error: BaseException, filters: Filters, refusal: type[BaseException]) -> str:
     """Judge an exception; `refusal` is the type that breakers themselves raise."""
     if isinstance(error, BaseExceptionGroup):
+        reached("B6", "a group is judged by its leaves")
         verdicts = [judge(leaf, filters, refusal) for leaf in error.exceptions]
         return next((verdict for verdict in ("failure", "success") if verdict in verdicts), "neutral")
     if not isinstance(error, Exception) or isinstance(error, refusal):
+        reached("B6", "a refusal inside is neutral", isinstance(error, refusal))
+        reached("B6", "what is no Exception is neutral", not isinstance(error, Exception))
         return "neutral"
     if isinstance(error, filters.success):
+        reached("B6", "success_exceptions")
         return "success"
     if isinstance(error, filters.ignore):
+        reached("B6", "ignore_exceptions")
         return "neutral"
+    reached("B6", "what nobody records is neutral", not isinstance(error, filters.record))
     return "failure" if isinstance(error, filters.record) else "neutral"

@@ -1,7 +1,8 @@
 """An overseer as the rules O1 to O10 tell it: slow, plain, and easy to believe.
 
 Nothing here is imported from the package. Times are whole nanoseconds, agents stand in a list in the order of their
-registration, health is worked out anew at every question, and health, reasons and topics are plain text.
+registration, health is worked out anew at every question, and health, reasons and topics are plain text. Where a rule
+decides something, `reached` is told.
 
 Where the rules leave two sensible answers, the model says so and takes either (`Agent` and `needing_restart` name the
 places) or the package's own choice: a restart of an agent that is not Dead begins its steady time anew, and opening an
@@ -14,6 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from uuid import UUID
+
+from tests.properties.reaching import reached
 
 SECOND = 10**9
 LADDER = ["Healthy", "Degraded", "Unhealthy", "Dead"]
@@ -109,11 +112,13 @@ class OverseerModel:
 
     def register(self, kind: str, agent_id: UUID, now: int) -> None:
         """Add an agent."""
+        reached("O1", "an agent is registered")
         self.agents.append(Agent(kind, agent_id, registered=now, beat=now, judged_from=now, alive_since=now))
         self._tell("agent.started", self.agents[-1], now)
 
     def unregister(self, agent: Agent, now: int) -> None:
         """Take an agent away."""
+        reached("O1", f"an agent is unregistered, {agent.health}")
         self.agents.remove(agent)
         self._tell("agent.stopped", agent, now)
 
@@ -128,12 +133,16 @@ class OverseerModel:
         self.change(agent, now, lambda: self._beat(agent, now), better="heartbeat")
 
     def _beat(self, agent: Agent, now: int) -> None:
+        reached("O4", "a heartbeat makes a stale agent fresh", agent.stale)
         agent.beat = agent.judged_from = now
         agent.stale = False
         memory = self.setup.memory
+        reached("O3", "no heartbeat heals six failures", agent.failures >= 6)
         if memory is None or agent.failed_at is None or not 0 < agent.failures < 6:
             return
+        reached("O3", "a heartbeat clears no failure that is remembered", now - agent.failed_at < to_ns(memory))
         if now - agent.failed_at >= to_ns(memory):
+            reached("O3", "a heartbeat clears failures that are forgotten")
             agent.failures = 0
             agent.errors.append(None)
 
@@ -151,6 +160,9 @@ class OverseerModel:
         """Take a success."""
 
         def succeed() -> None:
+            reached("O3", "a success clears the failures", agent.failures > 0)
+            reached("O3", "a success is a sign of life", agent.stale)
+            reached("O2", "a success ends being down", agent.down)
             agent.failures = 0
             agent.down = agent.stale = False
             agent.beat = agent.judged_from = now
@@ -162,9 +174,14 @@ class OverseerModel:
         """Return the agents that have become stale, the one that has been silent longest first."""
         self.forget_restarts(now)
         if self.paused:
+            reached("O9", "no silence is judged while paused", bool(self.agents))
             return []
-        silent = [agent for agent in self.agents if now - agent.judged_from >= to_ns(self.setup.timeout)]
+        timeout = to_ns(self.setup.timeout)
+        silent = [agent for agent in self.agents if now - agent.judged_from >= timeout]
         found = [agent for agent in silent if not agent.stale]
+        reached("O4", "silent agents are marked", bool(found))
+        reached("O4", "at the very timeout", any(now - agent.judged_from == timeout for agent in found))
+        reached("O4", "only those newly silent are returned", len(found) < len(silent))
         for agent in found:
             self.change(agent, now, lambda agent=agent: setattr(agent, "stale", True), worse="heartbeat_timeout")
         return found
@@ -178,6 +195,8 @@ class OverseerModel:
             agent.attempt = True
             self._count(agent, now)
 
+        reached("O7", "an attempt is opened", not agent.attempt)
+        reached("O7", "an attempt is open already", agent.attempt)
         if not agent.attempt:
             self.change(agent, now, begin)
 
@@ -187,6 +206,7 @@ class OverseerModel:
             agent.alive_since = now
 
     def _end_attempt(self, agent: Agent, now: int) -> None:
+        reached("O7", "an end without a beginning is counted", not agent.attempt)
         if not agent.attempt:
             self._count(agent, now)
         agent.attempt = False
@@ -198,6 +218,7 @@ class OverseerModel:
         """End an attempt well."""
 
         def recover() -> None:
+            reached("O7", f"a recovery, {agent.health}")
             self._end_attempt(agent, now)
             agent.failures = 0
             agent.down = agent.stale = False
@@ -210,6 +231,7 @@ class OverseerModel:
         """End an attempt badly."""
 
         def fail() -> None:
+            reached("O7", "a restart fails")
             self._end_attempt(agent, now)
             agent.down = True
             agent.errors = [error]
@@ -220,6 +242,9 @@ class OverseerModel:
         """Give an agent its whole budget back."""
 
         def reset() -> None:
+            reached("O8", "a reset gives the budget back", agent.restarts > 0)
+            reached("O8", "a reset clears failures and down", agent.failures > 0 or agent.down)
+            reached("O8", "a stale agent stays stale", agent.stale)
             agent.restarts = 0
             agent.exhausted = False
             agent.failures = 0
@@ -234,6 +259,7 @@ class OverseerModel:
             if self.setup.reset is None or agent.alive_since is None:
                 continue
             if now - agent.alive_since >= to_ns(self.setup.reset):
+                reached("O8", "time gives the budget back", agent.restarts > 0)
                 agent.restarts = 0
                 agent.exhausted = False
 
@@ -253,12 +279,15 @@ class OverseerModel:
         before = agent.health
         action()
         after = agent.health
+        reached("O2", f"{before} to {after}")
         if LADDER.index(after) > LADDER.index(before):
+            reached("O5", f"worsening is told, {worse}")
             more = {"health": after, "previous_health": before, "consecutive_failures": agent.failures}
             if error is not ...:
                 more["error"] = error
             self._tell("agent.failed", agent, now, reason=worse, **more)
         elif after == "Healthy" and (before != "Healthy" or always):
+            reached("O5", f"health is told, {better}")
             optional = before == "Healthy"
             self._tell("agent.recovered", agent, now, optional=optional, reason=better, restart_count=agent.restarts)
         if after == "Dead":
@@ -266,6 +295,7 @@ class OverseerModel:
         elif before == "Dead":
             agent.alive_since = now
         if after == "Dead" and not agent.attempt and not agent.exhausted and agent.restarts >= self.setup.attempts:
+            reached("O7", "exhaustion is told")
             agent.exhausted = True
             self._tell("agent.exhausted", agent, now)
 
@@ -273,13 +303,16 @@ class OverseerModel:
 
     def pause(self, now: int) -> None:
         """Pause."""
+        reached("O9", "pausing twice", self.paused)
         if not self.paused:
             self.paused = True
             self.told.append(Told("paused", now, {}))
 
     def resume(self, now: int) -> None:
         """Resume, with a full timeout for everybody who is not stale already."""
+        reached("O9", "resuming twice", not self.paused)
         if self.paused:
+            reached("O9", "resuming gives a full timeout", any(agent.judged_from < now for agent in self.agents))
             self.paused = False
             self.told.append(Told("resumed", now, {}))
             for agent in self.agents:
@@ -297,12 +330,18 @@ class OverseerModel:
         When the count has returned to zero, the next attempt may be called the first again, which waits for nothing.
         """
         self.forget_restarts(now)
+        dead = [agent for agent in self.agents if agent.health == "Dead"]
+        reached("O6", "nobody while paused", self.paused and bool(dead))
+        reached("O6", "nobody without auto_recovery_enabled", not self.setup.automatic and bool(dead))
         if self.paused or not self.setup.automatic:
             return []
         found = []
         for agent in self.agents:
             if agent.health == "Dead" and agent.restarts < self.setup.attempts and not agent.attempt:
                 rested = agent.attempt_ended is None or now - agent.attempt_ended >= self.cooldown(agent)
+                reached("O6", "the first attempt waits for nothing", agent.attempt_ended is None)
+                reached("O6", "the cooldown holds", not rested)
+                reached("O6", "the cooldown is over", rested and agent.attempt_ended is not None)
                 if rested or agent.restarts == 0:
                     found.append((agent, rested))
         return found
@@ -310,6 +349,8 @@ class OverseerModel:
     def counts(self) -> dict[str, object]:
         """Return the swarm's health."""
         healths = [agent.health for agent in self.agents]
+        reached("O10", "an empty swarm is healthy", not healths)
+        reached("O10", "the worst agent's", len(set(healths)) > 1)
         return {
             "total_agents": len(healths),
             "healthy_agents": healths.count("Healthy"),

@@ -57,6 +57,7 @@ from tests.properties.breaker_faces import (
     wait_for,
 )
 from tests.properties.breaker_model import SECOND, BreakerModel, Call, Filters, Rate, Refusal, Setup, judge, to_ns
+from tests.properties.reaching import reached
 
 CLOSE_ENOUGH = 5e-10
 """Half a nanosecond: what a float of seconds may be off by."""
@@ -194,6 +195,7 @@ class BreakerMachine(RuleBasedStateMachine):
             self.model.forget(flight.model, self.now)
             flight.real = None
             return flight
+        reached("B14" if "with" in flight.face else "B11" if "generator" in flight.face else "B13", flight.face)
         expected = self.model.settle(flight.model, verdict, self.now, answer, self.draw)
         if flight.face == "permit":
             settled = end_permit(flight.real, ending, error, thrown=thrown)
@@ -255,6 +257,7 @@ class BreakerMachine(RuleBasedStateMachine):
 
     def call_once(self, run: Callable[..., Reply], face: str, ending: Ending, length: int) -> None:
         """Make one call that takes so long."""
+        reached("B12" if face == "call" else "B14" if face in ("with", "exit stack") else "B10", face)
         reply, error = ending.reply, ending.make()
         model = self.model.admit(self.now)
         if isinstance(model, Refusal):
@@ -357,6 +360,7 @@ class BreakerMachine(RuleBasedStateMachine):
                 f"arb.swarm.{told.topic}" for told in self.model.told
             ]
         for event in self.sink.events:
+            reached("C3", f"{event.topic} is told, in sequence")
             self.told += 1
             assert event.sequence == self.told
         for event, told in zip(self.sink.events, self.model.told, strict=True):
@@ -376,6 +380,8 @@ class BreakerMachine(RuleBasedStateMachine):
     def check_records(self) -> None:
         """Compare what the observer was told; of a forgotten call it may hear later, but before the next one's end."""
         expected = self.model.records if self.observed else []
+        for record in expected[: len(self.seen)]:
+            reached("B20", f"the observer hears of a {record.outcome}")
         assert len(self.seen) <= len(expected)
         assert all(record.forgotten for record in expected[len(self.seen) :])
         for record, wanted in zip(self.seen, expected, strict=False):
@@ -460,14 +466,14 @@ TestWindowsAgainstTheModel = WindowMachine.TestCase
 class Run:
     """One breaker under a script of steps, and the trace of what it showed after each."""
 
-    def __init__(self, setup: Setup, *, observed: bool, told: bool = True) -> None:
+    def __init__(self, setup: Setup, *, observed: bool, told: bool = True, asks: bool = False) -> None:
         self.clock = FakeClock()
         self.sink = EventRecorder()
         self.trace: list[object] = []
         self.flights: list[tuple[str, Any]] = []
         self.breaker = CircuitBreaker(
             "service",
-            the_config(setup, random=lambda: 0.5),
+            the_config(setup, random=lambda: 0.5, retry_after=wait_for if asks else None),
             clock=self.clock,
             sink=self.sink if told else None,
             observer=(lambda record: None) if observed else None,
@@ -565,13 +571,14 @@ steps = st.one_of(
 
 
 @settings(max_examples=2 * settings.default.max_examples)
-@given(setup=setups(), script=st.lists(steps, max_size=60))
-def test_the_fast_path_is_the_slow_path(setup: Setup, script: list[Callable[[Run], object]]) -> None:
+@given(setup=setups(), script=st.lists(steps, max_size=60), asks=st.booleans())
+def test_the_fast_path_is_the_slow_path(setup: Setup, script: list[Callable[[Run], object]], asks: bool) -> None:
     """A script of calls has the same answers, statuses and events with an observer, without one, and without a sink.
 
     An observer (or a sink's absence) may choose another way through the code, and nothing else. [B1] [B20]
     """
-    fast, slow, silent = Run(setup, observed=False), Run(setup, observed=True), Run(setup, observed=False, told=False)
+    fast, slow = Run(setup, observed=False, asks=asks), Run(setup, observed=True, asks=asks)
+    silent = Run(setup, observed=False, told=False, asks=asks)
     assert fast.follow(script) == slow.follow(script) == silent.follow(script)
     assert fast.sink.events == slow.sink.events
     assert [event.sequence for event in fast.sink.events] == list(range(1, len(fast.sink.events) + 1))

@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from swarmguard import DuplicateAgentError, Overseer, OverseerConfig, UnknownAgentError
 from swarmguard.testing import EventRecorder, FakeClock
 from tests.properties.overseer_model import SECOND, Agent, OverseerModel, Setup, Told
+from tests.properties.reaching import reached
 
 CLOSE_ENOUGH = 5e-10
 """Half a nanosecond: what a float of seconds may be off by."""
@@ -126,6 +127,7 @@ class OverseerMachine(RuleBasedStateMachine):
         """Try to register an id that is taken."""
         with pytest.raises(DuplicateAgentError) as refused:
             self.real.register_agent("Other", self.pick(index).id)
+        reached("O1", "an id is taken")
         assert refused.value.agent_id == self.pick(index).id
 
     @precondition(lambda self: self.model.agents)
@@ -152,6 +154,7 @@ class OverseerMachine(RuleBasedStateMachine):
             self.real.reset_agent,
             self.real.get_agent_status,
         ]
+        reached("O1", "an id is unknown")
         for method in methods:
             with pytest.raises(UnknownAgentError) as refused:
                 method(agent_id)

@@ -144,7 +144,7 @@ class PureBreaker(Named):
             return False
         ticket = self.tickets[slot].pop()
         if how != "release":
-            self._tell(self.machine.settle(ticket, self.now, how == "fail")[1])
+            self._tell(self.machine.settle(ticket, self.now, how == "fail", False, NO_WISHES)[1])
         elif isinstance(ticket, Place):
             self.machine.release(ticket)
         return True

@@ -67,9 +67,9 @@ class CircuitBreakerConfig:
         jitter: The open time is lengthened by up to this share of it, at random: 0 to 1.
         random: A callable to a number from 0 up to, not including, 1: the source of the jitter. None means
             `random.random`.
-        retry_after: A callable from the exception, or the returned value, that opens the circuit to the seconds after
-            which the service wants to be asked again, or None. A longer answer than the open time extends it, up to
-            `max_timeout_duration`, or an hour where that is None.
+        retry_after: A callable from the failure that opens the circuit (the exception, or the returned value that
+            `record_result` takes for one) to the seconds after which the service wants to be asked again, or None. A
+            longer answer than the open time extends it, up to `max_timeout_duration`, or an hour where that is None.
 
     Raises:
         TypeError: A value is of the wrong type; the message names the field, what it must be, and what came.

@@ -294,7 +294,8 @@ class Gate:
         if settled is None:  # this thread is inside the monitor: the users' callables must not be asked there
             self._monitor.defer(self._record, ticket, now, failed, slow, Terms(_random()))
         elif settled is NEEDS_TERMS:
-            settled = self._monitor.run(self._record, ticket, now, failed, slow, self._ask_terms(evidence))
+            terms = self._ask_terms(evidence if failed else None)
+            settled = self._monitor.run(self._record, ticket, now, failed, slow, terms)
         return settled
 
     def _refused(

@@ -190,7 +190,7 @@ class BreakerMachine:
         return answer, change
 
     def settle(
-        self, ticket: Ticket, now: float, failed: bool, slow: bool = False, terms: Terms | None = NO_WISHES
+        self, ticket: Ticket, now: float, failed: bool, slow: bool, terms: Terms | None
     ) -> tuple[Settled, Change | None]:
         """Take the result of a call that was admitted with `ticket`.
 

@@ -95,6 +95,6 @@ class Core:
         return self.machine.paused
 
     def _resume(self, now: float) -> None:
-        if self.machine.resume(now):
-            while self._waiting:
-                self._waiting.pop().wake()
+        self.machine.resume(now)
+        while self._waiting:
+            self._waiting.pop().wake()

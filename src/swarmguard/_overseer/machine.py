@@ -58,12 +58,10 @@ class OverseerMachine(Roster):
         """Forget the agent."""
         self._remove(self.find(agent_id), self._clamp(now))
 
-    def dismiss(self, now: float, agent: Agent) -> bool:
-        """Forget this very agent; False when somebody else has done it."""
+    def dismiss(self, now: float, agent: Agent) -> None:
+        """Forget this very agent, unless somebody else has done it."""
         if agent.registered:
             self._remove(agent, self._clamp(now))
-            return True
-        return False
 
     # What agents report
 
@@ -112,22 +110,18 @@ class OverseerMachine(Roster):
 
     # Pausing
 
-    def pause(self, now: float) -> bool:
-        """Pause the swarm; False when it is paused already."""
-        if self.paused:
-            return False
-        self._set_paused(True)
-        self._tell_all("paused", self._clamp(now))
-        return True
-
-    def resume(self, now: float) -> bool:
-        """Resume the swarm and give every agent a full timeout; False when it is not paused."""
+    def pause(self, now: float) -> None:
+        """Pause the swarm, unless it is paused already."""
         if not self.paused:
-            return False
-        self._set_paused(False)
-        self._floor = self._clamp(now)
-        self._tell_all("resumed", self._now)
-        return True
+            self._set_paused(True)
+            self._tell_all("paused", self._clamp(now))
+
+    def resume(self, now: float) -> None:
+        """Resume the swarm, if it is paused, and give every agent a full timeout."""
+        if self.paused:
+            self._set_paused(False)
+            self._floor = self._clamp(now)
+            self._tell_all("resumed", self._now)
 
     # Restarts
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from swarmguard import CircuitState
+from swarmguard import CircuitState, CountWindow, FailureRate, TimeWindow
 from tests.breaker_tools import BoomError, build, fail, raising, refused, succeed
 
 
@@ -198,6 +198,23 @@ def test_retry_after_is_asked_with_the_result(clock):
     )
     assert breaker.call(lambda: {"status": 503, "retry-after": 77}) == {"status": 503, "retry-after": 77}
     assert breaker.retry_after == 77.0
+
+
+@pytest.mark.parametrize("observer", [None, lambda record: None], ids=["fast lane", "permit lane"])
+@pytest.mark.parametrize("window", [CountWindow(2), TimeWindow(10)])
+def test_retry_after_is_not_asked_with_a_success(clock, window, observer):
+    """A success that opens a rate's circuit says nothing of when to come back, whichever lane it takes [B18] [B20]."""
+    asked = []
+    breaker = build(
+        clock,
+        observer=observer,
+        trip=FailureRate(window=window, minimum_calls=2),
+        timeout_duration=10,
+        retry_after=lambda cause: asked.append(cause) or 99.0,
+    )
+    fail(breaker)
+    assert breaker.call(lambda: "fine") == "fine"
+    assert (breaker.state, breaker.retry_after, asked) == (CircuitState.OPEN, 10.0, [])
 
 
 def test_retry_after_of_a_failed_test_call(clock):

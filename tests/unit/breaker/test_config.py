@@ -277,3 +277,11 @@ def test_wiring_is_keyword_only():
     """Whatever follows the configuration is given by keyword [B1]."""
     with pytest.raises(TypeError):
         CircuitBreaker("api", CircuitBreakerConfig(), None)
+
+
+def test_messages_of_a_failure_rate():
+    """The errors of a rate name the field, what it must be, and what came [B17]."""
+    with pytest.raises(TypeError, match=r"^window must be a CountWindow or a TimeWindow, got 10 \(int\)$"):
+        FailureRate(window=10)
+    with pytest.raises(ValueError, match=r"^minimum_calls must be a whole number, 1 or more, got 0$"):
+        FailureRate(minimum_calls=0)

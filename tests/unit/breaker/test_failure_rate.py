@@ -332,6 +332,85 @@ def test_a_streak_has_nothing_to_jot_down():
     assert (tally.jots, tally.jot(0.0)) == (False, False)
 
 
+def test_when_a_success_need_not_be_recorded():
+    """A success that changes nothing is not heeded, and one that decides nothing is jotted down [B1] [B17].
+
+    Nothing but the cost shows it, so the tallies are asked: the first success of all, each one before and after the
+    window is full, and those before, with and after a failure.
+    """
+    assert not ConsecutiveFailures().tally().heeds_success
+    full = FailureRate(window=CountWindow(4), minimum_calls=2).tally()
+    seen = []
+    for _ in range(5):
+        seen.append((full.heeds_success, full.jots))
+        full.record(False, False, 0.0)
+    assert seen == [(True, False), (True, False), (True, True), (True, True), (False, True)]
+    timed = FailureRate(window=TimeWindow(10), minimum_calls=100).tally()
+    assert timed.jots
+    timed.record(False, False, 0.0)
+    assert timed.jots
+    timed.record(True, False, 0.0)
+    assert not timed.jots
+    timed.record(False, False, 10.0)
+    assert timed.jots
+
+
+def test_notes_that_another_thread_takes_back(clock):
+    """A note that is gone when it is to be taken out was taken back, and is recorded by whoever took it [B17]."""
+
+    class Elusive(deque):
+        def __len__(self):
+            return super().__len__() + 1
+
+    breaker = rate(clock, window=TimeWindow(10), minimum_calls=2)
+    breaker._gate.fast._jotted = Elusive()
+    breaker(lambda: None)()
+    fail(breaker)
+    assert breaker.state is CircuitState.OPEN
+
+
+def test_notes_are_as_many_as_that(monkeypatch):
+    """The page of a tally takes so many notes, and not one more [B17]."""
+    monkeypatch.setattr(RateTally, "MOST_JOTTED", 3)
+    tally = FailureRate(window=TimeWindow(10)).tally()
+    assert [tally.jot(0.0) for _ in range(5)] == [True, True, True, False, False]
+
+
+def test_moments_are_shared_from_the_limit_on(monkeypatch):
+    """Up to the limit each call keeps its own moment; past it, calls a thousandth of the window apart share one [B17].
+
+    Here the limit is four moments, so that the share is a quarter of the window.
+    """
+    monkeypatch.setattr(TimeTally, "EXACT_TICKS", 4)
+    tally = FailureRate(window=TimeWindow(8), minimum_calls=100).tally()
+    for moment in (0.0, 0.001, 0.002, 0.003, 1.0, 3.0, 3.001):
+        tally.record(True, False, moment)
+    assert [tick.calls for tick in tally._ticks] == [1, 1, 1, 1, 2, 1]
+    assert [tally.failure_count(moment) for moment in (8.0, 8.001, 8.003, 8.999, 9.0)] == [6, 5, 3, 3, 1]
+
+
+def test_notes_of_one_moment_are_counted_together():
+    """Notes are added to what was counted before them [B17]."""
+    tally = FailureRate(window=TimeWindow(10), minimum_calls=4).tally()
+    for _ in range(2):
+        tally.jot(0.0)
+        tally.record(False, False, 0.0)
+    assert tally.record(True, False, 0.0) is False  # one of five
+    tally.record(True, False, 0.0)
+    assert tally.record(True, False, 0.0) is False  # three of seven
+    assert tally.record(True, False, 0.0) is True
+
+
+@pytest.mark.parametrize("window", [CountWindow(4), TimeWindow(10)])
+def test_no_noted_success_was_slow(window):
+    """Where no duration makes a call slow, no success is, however low the rate [B17]."""
+    tally = FailureRate(window=window, minimum_calls=1, slow_call_rate=0.1).tally()
+    for _ in range(20):
+        if not tally.jot(0.0):
+            assert tally.record(False, False, 0.0) is False
+    assert tally.record(False, False, 0.0) is False
+
+
 def test_notes_are_bounded(clock):
     """Successes are not jotted down without end: memory does not grow with the calls [B17]."""
     breaker = rate(clock, window=TimeWindow(10))

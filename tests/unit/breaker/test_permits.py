@@ -9,6 +9,7 @@ import anyio
 import pytest
 
 from swarmguard import CircuitBreaker, CircuitBreakerConfig, CircuitOpenError, CircuitState, Permit
+from swarmguard._breaker.permit import failed_early
 from tests.breaker_tools import (
     BoomError,
     FatalError,
@@ -17,6 +18,7 @@ from tests.breaker_tools import (
     fail,
     half_open_breaker,
     in_thread,
+    logged,
     open_breaker,
     refused,
     succeed,
@@ -311,3 +313,44 @@ def test_late_settling_is_a_settling(clock):
     assert permit.fail() is True
     assert permit.fail() is False
     assert breaker.status().failure_count == 0
+
+
+def test_a_permit_that_was_never_made_whole_is_dropped_in_silence():
+    """A permit whose making was interrupted, before it had anything to give back, ends without a word [B13]."""
+    Permit.__new__(Permit)
+    gc.collect()
+
+
+def test_a_place_that_is_gone_is_given_back_in_silence(clock, caplog):
+    """Releasing a test call whose lease is over, and whose place another has, changes nothing and logs nothing [B4]."""
+    breaker = half_open_breaker(clock, half_open_max_calls=1)
+    slow = breaker.acquire()
+    clock.advance(breaker.config.lease)
+    other = breaker.acquire()
+    slow.release()
+    assert breaker.status().half_open_calls == 1
+    assert logged(caplog) == []
+    other.release()
+
+
+@pytest.mark.parametrize("judged", [True, False])
+def test_a_call_that_fails_before_its_end(clock, judged):
+    """A call that goes on after its answer is settled by the answer if that is a failure, and left open if not [B6].
+
+    `record_result` judges where there is one, otherwise the default does; the answer is what `retry_after` is shown.
+    """
+    shown = []
+    breaker = build(
+        clock,
+        failure_threshold=1,
+        record_result=(lambda answer: answer == "bad") if judged else None,
+        retry_after=shown.append,
+    )
+    bad, good = "bad", "good"
+    open_still, failed = breaker.acquire(), breaker.acquire()
+    assert failed_early(open_still, good, default=lambda answer: judged or answer == bad) is False
+    assert open_still.release() is True
+    assert failed_early(failed, bad, default=lambda answer: not judged and answer == bad) is True
+    assert failed.release() is False
+    assert shown == [bad]
+    assert breaker.state is CircuitState.OPEN

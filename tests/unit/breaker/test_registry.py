@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 
 import pytest
@@ -88,9 +89,25 @@ def test_another_configuration(registry):
 @pytest.mark.parametrize(("name", "error"), [("", ValueError), (None, TypeError), (5, TypeError), ([], TypeError)])
 def test_bad_names(registry, name, error):
     """A name that is none makes no breaker [R3]."""
-    with pytest.raises(error, match="name"):
+    with pytest.raises(error, match=f"^name must be a non-empty str, got {re.escape(repr(name))}"):
         registry.get_or_create(name)
     assert len(registry) == 0
+
+
+def test_a_name_may_be_of_a_type_of_its_own(registry):
+    """A `str` of a type of its own is a name, the same as a plain one [R3]."""
+
+    class Name(str):
+        __slots__ = ()
+
+    assert registry.get_or_create(Name("api")) is registry.get_or_create("api")
+
+
+@pytest.mark.parametrize("argument", ["default_config", "observer"])
+def test_bad_arguments(argument):
+    """What a registry is made with is checked, and named [R1]."""
+    with pytest.raises(TypeError, match=rf"^{argument} must be .*, got 5"):
+        CircuitBreakerRegistry(**{argument: 5})
 
 
 @pytest.mark.parametrize("existing", [True, False])
@@ -99,7 +116,7 @@ def test_bad_configuration(registry, existing, config):
     """A configuration that is none is a `TypeError`, and nothing is made or changed [R1]."""
     if existing:
         registry.get_or_create("api")
-    with pytest.raises(TypeError, match="config"):
+    with pytest.raises(TypeError, match=r"^config must be a CircuitBreakerConfig, got"):
         registry.get_or_create("api", config)
     assert len(registry) == int(existing)
 
@@ -173,7 +190,7 @@ def test_statuses(registry):
 def test_remove(registry):
     """`remove` forgets a breaker, which goes on working for those who hold it; a new one may take the name [R2]."""
     breaker = registry.get_or_create("api", CircuitBreakerConfig(failure_threshold=1))
-    registry.remove("api")
+    assert registry.remove("api") is True
     assert "api" not in registry
     assert (registry.get("api"), len(registry), registry.get_all_states()) == (None, 0, {})
     fail(breaker)
@@ -184,9 +201,9 @@ def test_remove(registry):
 
 
 def test_remove_what_is_not_there(registry):
-    """Removing an unknown name changes nothing [R2]."""
+    """Removing an unknown name changes nothing, and says so [R2]."""
     registry.get_or_create("api")
-    registry.remove("other")
+    assert registry.remove("other") is False
     assert len(registry) == 1
 
 

@@ -210,8 +210,8 @@ def test_error_messages(overseer, events, error, message):
 def test_errors_of_wrong_types(overseer, method):
     """An error is a text or an exception, and nothing is recorded for anything else. [O3]"""
     agent = overseer.register_agent("Scanner")
-    with pytest.raises(TypeError, match="error must be a str or an exception, got None"):
-        getattr(overseer, method)(agent, None)
+    with pytest.raises(TypeError, match="error must be a str or an exception, got 5"):
+        getattr(overseer, method)(agent, 5)
     assert health(overseer, agent) is HEALTHY
 
 

@@ -401,6 +401,28 @@ def test_recovered_tells_the_count_of_the_moment(overseer, events, clock):
     assert events.events[-1].payload["restart_count"] == 0
 
 
+@pytest.mark.parametrize("multiplier", [1.0, 1e200])
+def test_no_cooldown_between_failed_restarts(build, multiplier):
+    """With a cooldown of 0 every attempt may come at once, however fast it would grow. [O6]"""
+    overseer = build(restart_cooldown_secs=0, restart_backoff_multiplier=multiplier, max_restart_attempts=5)
+    agent = register_dead(overseer)
+    for _ in range(5):
+        assert overseer.get_agents_needing_restart() == [(agent, "Scanner")]
+        overseer.begin_restart(agent)
+        overseer.record_restart_failure(agent, "boom")
+    assert overseer.get_agents_needing_restart() == []
+
+
+def test_cooldown_of_a_second(build, clock):
+    """A cooldown of one second is one, like any other. [O6]"""
+    overseer = build(restart_cooldown_secs=1)
+    agent = register_dead(overseer)
+    overseer.record_restart_failure(agent, "boom")
+    assert overseer.get_agents_needing_restart() == []
+    clock.advance(1)
+    assert overseer.get_agents_needing_restart() == [(agent, "Scanner")]
+
+
 # Reset
 
 

@@ -235,6 +235,22 @@ async def test_restart_that_is_cancelled_by_the_host_is_not_counted(overseer, cl
     assert overseer.get_agents_needing_restart() == [(agent, "Scanner")]
 
 
+async def test_restart_that_is_cancelled_after_the_agent_got_well(overseer, clock):
+    """An attempt that is taken back leaves alone the count that a long time of being well has cleared. [O8] [O11]"""
+    agent = register_dead(overseer)
+
+    async def restart(agent_id, agent_type):
+        await anyio.sleep_forever()
+
+    async with running(overseer, restart):
+        await clock.run_for(10)
+        overseer.record_agent_success(agent)
+        clock.advance(600)
+    assert overseer.get_agent_status(agent).restart_count == 0
+    kill(overseer, agent)
+    assert overseer.get_agents_needing_restart() == [(agent, "Scanner")]
+
+
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_stray_cancellation_is_a_failure(overseer, clock, caplog):
     """A restart that awaits a task which somebody cancelled has failed, though nobody cancels the host. [O11, T33]"""

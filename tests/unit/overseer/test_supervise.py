@@ -265,7 +265,7 @@ async def test_main_that_unregisters_itself_and_returns(overseer):
 # Crashes
 
 
-async def test_crash_is_dead_and_restarted(overseer, events, clock):
+async def test_crash_is_dead_and_restarted(overseer, events, clock, caplog):
     """A crash is Dead with reason "crashed"; the first restart comes at once, with a new handle. [O13]"""
     async with Supervised(overseer, crash, forever).running() as agent:
         await clock.run_for(0)
@@ -280,6 +280,7 @@ async def test_crash_is_dead_and_restarted(overseer, events, clock):
     failed = events.events[1].payload
     assert (failed["reason"], failed["health"], failed["error"]) == ("crashed", "Dead", "ValueError: boom")
     assert (events.events[2].payload["reason"], events.events[2].payload["restart_count"]) == ("restart", 1)
+    assert caplog.records == [], "a crash is told by events, not in the log"
 
 
 async def test_budget_and_cooldown(overseer, events, clock):
@@ -287,7 +288,7 @@ async def test_budget_and_cooldown(overseer, events, clock):
     async with Supervised(overseer, crash).running() as agent:
         await clock.run_for(119.999)
         assert (agent.starts, agent.error) == ([0.0, 0.0, 60.0], None)
-        assert agent.status.health is DEAD
+        assert (agent.status.health, agent.status.error_message) == (DEAD, "ValueError: boom")
         await clock.run_for(0.001)
         assert agent.starts == [0.0, 0.0, 60.0, 120.0]
         error = agent.error
