@@ -1,7 +1,5 @@
 """The benchmark: `python -m tests.benchmarks`."""
 
-# ruff: noqa: T201 - a program, which prints
-
 from __future__ import annotations
 
 import argparse

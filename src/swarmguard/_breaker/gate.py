@@ -79,6 +79,7 @@ class Gate:
         "_monotonic",
         "_observer",
         "_outbox",
+        "_random",
         "_slow_at",
         "_terms",
         "config",
@@ -104,6 +105,7 @@ class Gate:
         self._monitor = Monitor(self._outbox)
         self._machine = BreakerMachine(config)
         self._terms = NO_WISHES if config.jitter == 0 and config.retry_after is None else None
+        self._random = _source_of_jitter(config)
         self._slow_at = config.trip_policy.slow_call_duration
         self.fast: Tally | None = None
         self._choose_lane()
@@ -231,22 +233,37 @@ class Gate:
     # Under the monitor
 
     def _admit(self, now: float) -> Ticket | Refusal:
-        answer, change = self._machine.admit(now)
-        if change is not None:
-            self._changed(change)
-        return answer
+        try:
+            answer, change = self._machine.admit(now)
+            if change is not None:
+                self._changed(change)
+            return answer
+        except BaseException:
+            self._broken_off()
+            raise
 
     def _record(self, ticket: Ticket, now: float, failed: bool, slow: bool, terms: Terms | None) -> Settled:
-        settled, change = self._machine.settle(ticket, now, failed, slow, terms)
-        if change is not None:
-            self._changed(change)
-        return settled
+        try:
+            settled, change = self._machine.settle(ticket, now, failed, slow, terms)
+            if change is not None:
+                self._changed(change)
+            return settled
+        except BaseException:
+            self._broken_off()
+            raise
+
+    def _broken_off(self) -> None:
+        """Choose the lane anew where a signal, or the want of memory, broke off what may have moved the circuit."""
+        self.fast = None  # the permit lane is right for every circuit
+        self._choose_lane()
 
     def _apply(self, action: Callable[..., Change | None], *args: object) -> None:
-        change = action(*args)
-        if change is not None:
-            self._changed(change)
-        else:
+        self.fast = None
+        try:
+            change = action(*args)
+            if change is not None:
+                self._changed(change)
+        finally:
             self._choose_lane()
 
     def _set_mode(self, mode: BreakerMode, now: float) -> None:
@@ -292,7 +309,7 @@ class Gate:
         slow = self._slow_at is not None and started is not None and reached(now, started + self._slow_at)
         settled = self._monitor.run(self._record, ticket, now, failed, slow, self._terms, put_off=False)
         if settled is None:  # this thread is inside the monitor: the users' callables must not be asked there
-            self._monitor.defer(self._record, ticket, now, failed, slow, Terms(_random()))
+            self._monitor.defer(self._record, ticket, now, failed, slow, Terms(self._random()))
         elif settled is NEEDS_TERMS:
             terms = self._ask_terms(evidence if failed else None)
             settled = self._monitor.run(self._record, ticket, now, failed, slow, terms)
@@ -329,7 +346,7 @@ class Gate:
         config = self.config
         draw, wish = 0.0, None
         if config.jitter:
-            draw = _random()
+            draw = self._random()
             if config.random is not None:
                 draw = contained("random", draw, _draw, config.random)
         if config.retry_after is not None and evidence is not None:
@@ -349,10 +366,13 @@ class Gate:
                 contained("the observer", None, observer, CallRecord(self.name, outcome, seconds))
 
 
-def _random() -> float:
+def _source_of_jitter(config: CircuitBreakerConfig) -> Callable[[], float]:
+    """Return what jitter is drawn from without a source of the user's: at hand even when the interpreter ends."""
+    if not config.jitter:
+        return float  # 0.0: nothing is drawn
     import random  # noqa: PLC0415 - seldom needed, and not cheap to load
 
-    return random.random()
+    return random.random
 
 
 def _draw(source: Callable[[], float]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -14,7 +15,8 @@ def contained(what: str, fallback: D, callback: Callable[..., T], *args: object)
     try:
         return callback(*args)
     except Exception:
-        import logging  # noqa: PLC0415 - seldom needed, and not cheap to load
+        if not sys.is_finalizing():  # a finalizer at the very end has no log left to write to
+            import logging  # noqa: PLC0415 - seldom needed, and not cheap to load
 
-        logging.getLogger("swarmguard").exception("%s raised; carrying on as if it were not there", what)
+            logging.getLogger("swarmguard").exception("%s raised; carrying on as if it were not there", what)
         return fallback

@@ -6,7 +6,7 @@ predicate, a clock, a sink or an `await`, so it is held for microseconds and two
 A thread knows by the lock itself whether it is inside (`RLock._is_owned`, which the standard library's own conditions
 ask as well): there is no instant at which it would be wrong.
 
-Three things can still reach a machine at a bad moment, and a plain lock survives none of them:
+Four things can still reach a machine at a bad moment, and a plain lock survives none of them:
 
 - *A finalizer or a signal handler* runs between two bytecodes of the thread that holds the lock and uses the same
   object. A plain lock would wait for itself, and a re-entrant one would let it into a half-made change. Here `run`
@@ -14,6 +14,8 @@ Three things can still reach a machine at a bad moment, and a plain lock survive
 - *A dropped permit* is ended by the garbage collector, on any thread. It must not wait for a lock at all, so it only
   defers: whoever takes the monitor next does the work first. Nobody can see the difference, since every look at the
   machine takes the monitor.
+- *A finalizer at the end of the interpreter* may want a lock that a daemon thread held as it was stopped for ever. It
+  is treated like the first: nothing is done, since nobody is left to see it.
 - *A fork* copies locks that other threads hold, and nobody is left to release them. Every monitor is taken before a
   fork, so that the child's machines are whole, and the child's locks are made new.
 """
@@ -21,6 +23,7 @@ Three things can still reach a machine at a bad moment, and a plain lock survive
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable
 from typing import Protocol, TypeVar, cast
@@ -35,7 +38,7 @@ T = TypeVar("T")
 class _Lock(Protocol):
     """A `threading.RLock`, with the method that its published type leaves out."""
 
-    def acquire(self) -> bool: ...
+    def acquire(self, *, blocking: bool = True) -> bool: ...
     def release(self) -> None: ...
     def __enter__(self) -> object: ...
     def __exit__(self, *exc_info: object) -> None: ...
@@ -69,7 +72,7 @@ class Monitor:
         returned; with `put_off=False` it is not done at all.
         """
         lock = self._lock
-        if lock._is_owned():
+        if lock._is_owned() or (sys.is_finalizing() and self._is_held_for_good()):
             if put_off:
                 self._deferred.append((action, args))
             return None
@@ -91,7 +94,7 @@ class Monitor:
 
     def look(self, reading: Callable[..., T], *args: object) -> T:
         """Return `reading(*args)`, taken under the lock; it must change nothing, so it is never put off."""
-        if self._lock._is_owned():
+        if self._lock._is_owned() or (sys.is_finalizing() and self._is_held_for_good()):
             return reading(*args)
         return cast(T, self.run(reading, *args))  # nothing can have entered this thread since: it is not put off
 
@@ -118,6 +121,13 @@ class Monitor:
             self._lock = cast(_Lock, threading.RLock())
         if self._outbox is not None:
             self._outbox.renew_after_fork()
+
+    def _is_held_for_good(self) -> bool:
+        """Tell, while the interpreter ends, whether a thread that was stopped holds the lock."""
+        free = self._lock.acquire(blocking=False)
+        if free:
+            self._lock.release()
+        return not free
 
     def _catch_up(self) -> None:
         while self._deferred:

@@ -40,8 +40,9 @@ class Outbox:
 
     def put(self, topic: str, payload: Mapping[str, JSON], moment: float) -> None:
         """Queue an event of the monotonic `moment`; the caller holds the monitor that guards the change."""
-        self._sequence += 1
-        self._queue.append((self._sequence, topic, payload, moment))
+        sequence = self._sequence + 1
+        self._queue.append((sequence, topic, payload, moment))
+        self._sequence = sequence  # last: memory may run out before, and an event that is not there has no number
 
     def deliver(self) -> None:
         """Give what is queued to the sink, unless another thread is at it; the caller holds no lock."""

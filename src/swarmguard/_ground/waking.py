@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable
 from typing import Protocol, cast
 
@@ -21,15 +22,17 @@ class _TrioToken(Protocol):
 class Waker:
     """Wakes one task that waits in the event loop in which the waker was made. It works once.
 
-    The waker keeps its loop's own handle, since an `anyio.Event` may be set from its own loop alone.
+    The waker keeps its loop's own handle, since an `anyio.Event` may be set from its own loop alone. In a forked child
+    it wakes nobody: the loop runs in the parent alone, and its alarm would ring there.
 
     Attributes:
         loop: That handle: the same object for all wakers of one loop.
     """
 
-    __slots__ = ("_event", "_soon", "loop")
+    __slots__ = ("_event", "_process", "_soon", "loop")
 
     def __init__(self) -> None:
+        self._process = _process
         self.loop = current_token().native_token
         if hasattr(self.loop, "call_soon_threadsafe"):
             self._soon = cast(_AsyncioLoop, self.loop).call_soon_threadsafe
@@ -39,8 +42,9 @@ class Waker:
 
     def wake(self) -> None:
         """Let `wait` return; from any thread. A loop that has ended meanwhile has nobody left to wake."""
-        with contextlib.suppress(RuntimeError):  # a closed asyncio loop; trio's RunFinishedError is one too
-            self._soon(self._event.set)
+        if self._process is _process:
+            with contextlib.suppress(RuntimeError):  # a closed asyncio loop; trio's RunFinishedError is one too
+                self._soon(self._event.set)
 
     def wake_at_once(self) -> None:
         """Do what `wake` does, without its detour through the loop when a task of that very loop calls.
@@ -55,6 +59,19 @@ class Waker:
     async def wait(self) -> None:
         """Wait until `wake` is called; at once when it has been."""
         await self._event.wait()
+
+
+_process = object()
+"""This process; a forked child is another."""
+
+
+def _after_fork_in_child() -> None:
+    global _process
+    _process = object()
+
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch - only Windows has no fork
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def _running_loop() -> object | None:

@@ -18,7 +18,7 @@ from uuid import UUID
 
 from swarmguard._ground.moments import reached
 from swarmguard._overseer import budget
-from swarmguard._overseer.agent import Agent, Trouble
+from swarmguard._overseer.agent import Agent, Supervision, Trouble
 from swarmguard._overseer.config import OverseerConfig
 from swarmguard._overseer.transitions import Cause, News, announced
 from swarmguard._overseer.values import AgentHealth, AgentStatus, SwarmHealth
@@ -166,26 +166,26 @@ class Roster:
         before, after = agent.health, agent.reading()
         news = announced(cause, before, after)
         if after is not before:
-            self._counts[before] -= 1
-            self._counts[after] += 1
             if after is DEAD:
-                self._die(agent, now, trouble)
+                budget.settle(self._config, agent, now)
+                self._dead.add(agent)
             elif before is DEAD:
                 self._dead.remove(agent)
                 agent.steady_since = now
+            self._counts[before] -= 1  # the three at once, and nothing that may fail among them
+            self._counts[after] += 1
             agent.health = after
+            if after is DEAD and agent.supervision is not None:
+                self._end_life(agent, agent.supervision, trouble)
         if news is not None:
             self._report(news, agent, before, now, trouble)
         self._tell_if_exhausted(agent, now)
 
-    def _die(self, agent: Agent, now: float, trouble: Trouble | None) -> None:
-        budget.settle(self._config, agent, now)
-        self._dead.add(agent)
-        if agent.supervision is not None:
-            agent.down = True
-            agent.incarnation += 1
-            agent.supervision.trouble = trouble
-            self._ring(agent)
+    def _end_life(self, agent: Agent, supervision: Supervision, trouble: Trouble | None) -> None:
+        agent.down = True
+        agent.incarnation += 1
+        supervision.trouble = trouble
+        supervision.alarm()
 
     # Telling
 

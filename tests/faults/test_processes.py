@@ -1,0 +1,463 @@
+"""Processes that fork while everything is in use, and interpreters that shut down while it is."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+import warnings
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager, suppress
+from functools import partial
+
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
+import pytest
+
+from swarmguard import (
+    CircuitBreaker,
+    CircuitBreakerConfig,
+    CircuitBreakerRegistry,
+    CircuitOpenError,
+    CircuitState,
+    EventBus,
+    Overseer,
+    OverseerConfig,
+    StaleAgentError,
+)
+from swarmguard.testing import EventRecorder, FakeClock
+from tests.breaker_tools import SAFETY, BoomError, boom, build, in_thread
+from tests.faults.harness import check_counts, check_story, take_round
+from tests.threads.interleave import wait_for
+
+METHODS = multiprocessing.get_all_start_methods()
+forks = pytest.mark.skipif("fork" not in METHODS, reason="the platform has no fork")
+
+
+def in_fork(act):
+    """Run `act` in a forked child, and see that it comes through; a child that hangs is killed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # a fork with threads about is what is tested
+        child = multiprocessing.get_context("fork").Process(target=act, daemon=True)
+        child.start()
+    child.join(SAFETY)
+    child.kill()
+    child.join()
+    assert child.exitcode == 0
+
+
+class World:
+    """Everything at once: breakers, a registry, an overseer and a bus.
+
+    Attributes:
+        agents: Those that are there all the time.
+    """
+
+    def __init__(self):
+        self.clock, self.events, self.bus = FakeClock(), EventRecorder(), EventBus()
+        config = CircuitBreakerConfig(failure_threshold=2, success_threshold=1, timeout_duration=10)
+        self.registry = CircuitBreakerRegistry(config, clock=self.clock, sink=self.sink)
+        swarm = OverseerConfig(restart_cooldown_secs=0, max_restart_attempts=10**9)
+        self.overseer = Overseer(swarm, clock=self.clock, sink=self.sink, registry=self.registry)
+        self.agents = [self.overseer.register_agent("agent") for _ in range(3)]
+        self.over = threading.Event()
+
+    def sink(self, event):
+        """Keep the event and publish it."""
+        self.events(event)
+        self.bus(event)
+
+    def hammer(self, number):
+        """Use it in a thread until it is over."""
+        count = 0
+        while not self.over.is_set():
+            count += 1
+            with suppress(CircuitOpenError):
+                self.registry.get_or_create(str(count % 5)).acquire().fail()
+            self.registry.reset_all()
+            self.registry.remove(str((count + number) % 5))
+            self.overseer.record_agent_failure(self.agents[number], "error")
+            self.overseer.record_agent_recovery(self.agents[number])
+            with self.bus.subscribe(buffer=5) as mail:
+                self.overseer.pause_swarm()
+                self.overseer.resume_swarm()
+                mail.drain()
+            self.events.clear()
+
+    def loop(self, backend):
+        """Use it in an event loop until it is over."""
+
+        async def main(agent):
+            with self.bus.subscribe(buffer=5) as mail:
+                async for _ in mail:
+                    with suppress(StaleAgentError):
+                        await agent.checkpoint()
+
+        async def host():
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self.overseer.run)
+                tasks.start_soon(self.overseer.supervise, "main", main)
+                while not self.over.is_set():
+                    await anyio.lowlevel.checkpoint()
+                tasks.cancel_scope.cancel()
+
+        anyio.run(host, backend=backend)
+
+    @contextmanager
+    def in_use(self, *jobs):
+        """Have the jobs run in threads during a `with` block."""
+        threads = [threading.Thread(target=job, daemon=True) for job in jobs]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            self.over.set()
+            wait_for(threads)
+
+    def live(self):
+        """Use everything in the child, and see that it is whole."""
+        self.events.clear()
+        check_counts(self.overseer)
+        breaker = self.registry.get_or_create("the child's own")
+        take_round(breaker, self.clock)
+        check_story(self.events, breaker)
+        for known in self.registry:
+            in_thread(take_round, known, self.clock)
+        self.overseer.resume_swarm()
+        for agent in self.agents:
+            self.overseer.record_agent_recovery(agent)
+            self.overseer.record_agent_failure(agent, "error")
+        check_counts(self.overseer)
+        for backend in ("asyncio", "trio"):
+            anyio.run(self.live_in_a_loop, backend=backend)
+
+    async def live_in_a_loop(self):
+        """Run a swarm in an event loop of the child's own."""
+        lives = []
+
+        async def main(agent):
+            lives.append(agent)
+            if len(lives) < 2:
+                boom()
+            await agent.checkpoint()
+
+        with self.bus.subscribe("arb.swarm.agent.*") as mail:
+            async with anyio.create_task_group() as tasks:
+                await tasks.start(self.overseer.run)
+                tasks.start_soon(self.overseer.supervise, "the child's", main)
+                await self.clock.run_for(60)
+                assert len(lives) == 2
+                assert all(self.overseer.get_agent_status(agent).is_stale for agent in self.agents)
+                tasks.cancel_scope.cancel()
+            assert {"started", "failed", "recovered", "stopped"} <= {
+                event.topic.rpartition(".")[2] for event in mail.drain()
+            }
+        for agent in self.agents:
+            self.overseer.record_agent_recovery(agent)
+
+
+@forks
+def test_fork_while_threads_use_everything():
+    """A child forked at any moment of threads that use everything finds it whole, and uses it in turn [B19]."""
+    world = World()
+    with world.in_use(*[partial(world.hammer, number) for number in range(3)]):
+        for _ in range(8):
+            in_fork(world.live)
+
+
+@forks
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_fork_beside_a_running_loop(backend):
+    """A child forked while another thread's event loop runs a swarm has a swarm of its own, and a loop [B19]."""
+    world = World()
+    with world.in_use(partial(world.loop, backend), partial(world.hammer, 0)):
+        for _ in range(5):
+            in_fork(world.live)
+
+
+@forks
+def test_a_child_leaves_its_parents_loops_alone():
+    """What a child publishes or resumes wakes nobody through an event loop that only its parent runs [B19].
+
+    Such a loop can be waiting for a lock that nobody in the child gives back, and its alarm rings in the parent.
+    """
+    world, waiting, rung = World(), threading.Event(), []
+    world.overseer.pause_swarm()
+
+    async def host():
+        loop = asyncio.get_running_loop()
+        wake_up = loop.call_soon_threadsafe
+        loop.call_soon_threadsafe = lambda *args: (rung.append(os.getpid()), wake_up(*args))
+        with world.bus.subscribe() as mail:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(anext, mail)
+                tasks.start_soon(world.overseer.wait_until_resumed)
+                tasks.start_soon(anyio.to_thread.run_sync, waiting.set)
+
+    def child():
+        rung.clear()
+        world.overseer.resume_swarm()
+        world.registry.get_or_create("a").trip()
+        assert rung == []
+
+    with world.in_use(partial(asyncio.run, host())):
+        assert waiting.wait(SAFETY)
+        try:
+            in_fork(child)
+        finally:
+            world.overseer.resume_swarm()
+
+
+@forks
+@pytest.mark.parametrize("role", ["sink", "observer", "record_exceptions", "random", "retry_after", "fn"])
+def test_fork_from_within_a_callback(clock, events, role):
+    """Any callable of the user's may fork: the breaker is whole in the child, and in the parent goes on [B19]."""
+    armed, breaker = [True], None
+
+    def fork(name, answer):
+        if name == role and armed:
+            armed.clear()
+            in_fork(partial(take_round, breaker, clock))
+        return answer
+
+    def fn():
+        fork("fn", None)
+        boom()
+
+    breaker = build(
+        clock,
+        lambda event: (events(event), fork("sink", None)),
+        observer=lambda _: fork("observer", None),
+        failure_threshold=1,
+        success_threshold=1,
+        jitter=0.5,
+        record_exceptions=lambda _: fork("record_exceptions", True),
+        random=lambda: fork("random", 0.5),
+        retry_after=lambda _: fork("retry_after", 50),
+    )
+    with pytest.raises(BoomError):
+        breaker.call(fn)
+    assert not armed
+    assert breaker.retry_after == 50
+    take_round(breaker, clock)
+    check_story(events, breaker)
+
+
+# --- workers ----------------------------------------------------------------------------------------------------------
+
+shared = CircuitBreaker("shared", CircuitBreakerConfig(failure_threshold=2), clock=FakeClock())
+"""A breaker that a module has, as a worker's modules have theirs."""
+
+
+def work(config):
+    """Be a worker's job: fail in the module's breaker, and take one of its own round."""
+    clock, events = FakeClock(), EventRecorder()
+    own = CircuitBreaker("own", config, clock=clock, sink=events)
+    take_round(own, clock)
+    check_story(events, own)
+    return own.status(), events.events, anyio.run(own.execute, anyio.sleep, 0)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # a pool's own threads are about
+@pytest.mark.parametrize("method", [method for method in ("fork", "spawn") if method in METHODS])
+def test_workers_of_a_pool(method):
+    """Workers have breakers of their own; configs, events and refusals travel, breakers do not [B15] [B19]."""
+    config = CircuitBreakerConfig(failure_threshold=3, success_threshold=1)
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context(method)) as pool:
+        for _ in range(2):
+            with pytest.raises(BoomError):
+                pool.submit(call_shared).result(SAFETY)
+        with pytest.raises(CircuitOpenError) as caught:
+            pool.submit(call_shared).result(SAFETY)
+        with pytest.raises(TypeError, match="pickle"):
+            pool.submit(shared.reset).result(SAFETY)
+        assert pool.submit(work, config).result(SAFETY) == work(config)
+    refusal = caught.value
+    assert (refusal.name, refusal.state, refusal.retry_after) == ("shared", CircuitState.OPEN, 30.0)
+    assert shared.status().failure_count == 0
+
+
+def call_shared():
+    """Fail in the module's breaker."""
+    shared.call(boom)
+
+
+# --- shutting down ----------------------------------------------------------------------------------------------------
+
+SETTING = """
+import atexit, builtins, contextlib, functools, gc, sys, threading, anyio
+from swarmguard import *
+bus, told = EventBus(), []
+mail = bus.subscribe()
+config = CircuitBreakerConfig(
+    failure_threshold=2, success_threshold=1, timeout_duration=0, half_open_max_calls=9, jitter=0.5
+)
+registry = CircuitBreakerRegistry(config, sink=bus, observer=told.append)
+breaker, plain = registry.get_or_create("a"), CircuitBreaker("plain")
+overseer = Overseer(OverseerConfig(restart_cooldown_secs=0), sink=bus, registry=registry)
+agent = overseer.register_agent("agent")
+
+def fail():
+    raise OSError
+
+def use_all():
+    for each in (breaker, plain):
+        each.set_mode(BreakerMode.NORMAL)
+        for _ in range(3):
+            with contextlib.suppress(OSError, CircuitOpenError):
+                each.call(fail)
+            with contextlib.suppress(OSError, CircuitOpenError), each:
+                fail()
+        each.trip(0)
+        each.reset()
+        with each.acquire():
+            pass
+    for _ in range(7):
+        overseer.record_agent_failure(agent, OSError("text"))
+    overseer.record_agent_recovery(agent)
+    overseer.check_heartbeats()
+    overseer.get_swarm_status()
+    bus.subscribe().close()
+    mail.drain()
+
+async def main(agent):
+    while True:
+        await agent.checkpoint()
+        await anyio.sleep(0)
+
+async def swarm(started):
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(overseer.run)
+        tasks.start_soon(overseer.supervise, "main", main)
+        async with overseer.agent("block"):
+            started.set()
+            async for _ in mail:
+                use_all()
+
+@breaker
+def numbers():
+    with plain:
+        yield 1
+        yield 2
+
+@breaker
+async def async_numbers():
+    async with plain:
+        yield 1
+        yield 2
+
+class Last:
+    def __del__(self):
+        self.use_all()
+"""
+
+SHUTDOWNS = {
+    "held": """
+        breaker.trip(0)
+        held = [breaker.acquire(), plain.acquire(), numbers(), bus.subscribe()]
+        next(held[2])
+        cycle = [breaker.acquire(), plain.acquire(), numbers()]
+        next(cycle[2])
+        cycle.append(cycle)
+        builtins.held = [held, breaker.acquire()]
+        sys.modules["held"] = held[-1]
+        del held, cycle
+    """,
+    "an async generator": """
+        async def begin():
+            items = async_numbers()
+            await anext(items)
+            return items
+        items = anyio.run(begin)
+    """,
+    "atexit": """
+        atexit.register(use_all)
+        threading.Thread(target=use_all).start()
+        sys.exit(0)
+    """,
+    "a finalizer of a global": """
+        last = Last()
+        last.use_all = use_all
+    """,
+    "a finalizer in a cycle": """
+        last = Last()
+        last.use_all, last.itself = use_all, last
+        builtins.last = last
+        del last
+    """,
+    "a finalizer in a module": """
+        last = Last()
+        last.use_all = use_all
+        sys.modules["last"] = last
+        del last
+        builtins.all_modules = list(sys.modules.values())
+    """,
+    "daemon threads": """
+        ready = threading.Barrier(5)
+        def hammer():
+            use_all()
+            ready.wait()
+            while True:
+                use_all()
+        for _ in range(4):
+            threading.Thread(target=hammer, daemon=True).start()
+        ready.wait()
+        last = Last()
+        last.use_all = functools.partial(next, numbers())
+    """,
+    "a finalizer beside daemon threads": """
+        ready = threading.Barrier(5)
+        def hammer():
+            ready.wait()
+            while True:
+                shared.trip(0)
+                shared.reset()
+        shared = CircuitBreaker("shared", sink=bus)
+        for _ in range(4):
+            threading.Thread(target=hammer, daemon=True).start()
+        last = Last()
+        last.use_all = shared.reset
+        sys.modules["last"] = type(sys)("last")  # dies, as the globals of a daemon thread do not
+        sys.modules["last"].last = last
+        del last
+        ready.wait()
+        for _ in range(1_000_000):
+            pass
+    """,
+    "a finalizer and a bad sink": """
+        import logging
+        logging.getLogger("swarmguard").disabled = True
+        last = Last()
+        last.use_all = CircuitBreaker("bad", sink=lambda _: fail(), observer=lambda _: fail()).trip
+    """,
+    "a daemon's asyncio": """
+        started = threading.Event()
+        threading.Thread(target=anyio.run, args=(swarm, started), daemon=True).start()
+        started.wait()
+        use_all()
+        atexit.register(use_all)
+    """,
+    "a daemon's trio": """
+        started = threading.Event()
+        threading.Thread(target=functools.partial(anyio.run, swarm, started, backend="trio"), daemon=True).start()
+        started.wait()
+        use_all()
+        atexit.register(use_all)
+    """,
+}
+
+
+@pytest.mark.parametrize("how", SHUTDOWNS)
+def test_shutting_down(how):
+    """An interpreter that ends with everything in use ends in time, well, and without a word [B9] [B13] [O11]."""
+    script = SETTING + textwrap.dedent(SHUTDOWNS[how])
+    ended = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, timeout=SAFETY / 3, check=False
+    )
+    assert (ended.returncode, ended.stderr, ended.stdout) == (0, "", "")

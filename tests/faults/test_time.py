@@ -1,0 +1,279 @@
+"""Time that stalls, that is suspended, and that people set back and forth."""
+
+from __future__ import annotations
+
+import random
+from contextlib import suppress
+from datetime import timedelta
+from functools import partial
+from unittest import mock
+from uuid import UUID
+
+import anyio
+import attrs
+import pytest
+
+from swarmguard import (
+    AgentHealth,
+    BreakerMode,
+    CircuitBreakerConfig,
+    CircuitBreakerRegistry,
+    CircuitOpenError,
+    CircuitState,
+    FailureRate,
+    Overseer,
+    OverseerConfig,
+    TimeWindow,
+)
+from swarmguard.testing import EventRecorder, FakeClock
+from tests.breaker_tools import build, fail, half_open_breaker, open_breaker, refused, succeed
+from tests.faults.harness import check_counts, check_numbers
+
+HOUR = 3600.0
+
+
+class Swarm:
+    """A loop with a watcher and agents of every kind, all of them well.
+
+    Attributes:
+        incarnations: How often the supervised mains were started.
+        silent: The manual agents stop to beat when this is set.
+    """
+
+    def __init__(self, clock, events):
+        self.clock = clock
+        self.overseer = Overseer(clock=clock, sink=events)
+        self.incarnations = 0
+        self.silent = anyio.Event()
+
+    async def run(self, drive):
+        """Run the swarm, and `drive` beside it; the swarm ends with it."""
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(partial(self.overseer.run, self.restart))
+            for heartbeat in ("auto", "manual"):
+                tasks.start_soon(self.block, heartbeat)
+                await tasks.start(partial(self.overseer.supervise, "main", self.main, heartbeat=heartbeat))
+            await drive()
+            tasks.cancel_scope.cancel()
+
+    async def restart(self, agent_id, agent_type):
+        """Be the host's callback, which has nothing to do here."""
+
+    async def block(self, heartbeat):
+        """Be an agent that is a block."""
+        async with self.overseer.agent("block", heartbeat=heartbeat) as agent:
+            await self.beat(agent)
+
+    async def main(self, agent):
+        """Be the main of an agent."""
+        self.incarnations += 1
+        await self.beat(agent)
+
+    async def beat(self, agent):
+        """Beat as manual agents should."""
+        while not self.silent.is_set():
+            agent.heartbeat()
+            await self.clock.sleep(10)
+        await anyio.sleep_forever()
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.anyio
+async def test_whatever_stalls_the_loop_nobody_is_dead_of_it(clock, events, seed):
+    """A loop that stalls again and again kills no agent in it, whatever its kind, and the silent are found later [O11].
+
+    The stalls come at any moment, also between two tasks that are due at the same one, and are of any length.
+    """
+    chance = random.Random(seed)
+    swarm = Swarm(clock, events)
+
+    async def drive():
+        await clock.run_for(0)
+        for _ in range(60):
+            await clock.run_for(chance.choice([0, 0.1, 3.3, 10, 25]))
+            clock.advance(chance.choice([0.1, 9.9, 10, 19.9, 20, 20.1, 29.9, 30, 45, HOUR]))  # nobody's turn meanwhile
+        await clock.run_for(60)
+        assert [topic for topic in events.topics if not topic.endswith("started")] == []
+        assert swarm.incarnations == 2
+        assert swarm.overseer.get_swarm_health().healthy_agents == 4
+
+        swarm.silent.set()
+        await clock.run_for(60)
+        deaths = [event.payload for event in events.events if event.topic.endswith("failed")]
+        assert {death["reason"] for death in deaths} == {"heartbeat_timeout"}
+        assert sorted({(death["agent_id"], death["agent_type"]) for death in deaths}, key=lambda agent: agent[1]) == [
+            (mock.ANY, "block"),
+            (mock.ANY, "main"),
+        ]
+
+    await swarm.run(drive)
+    check_numbers(events)
+
+
+# --- an hour of which nobody knows ------------------------------------------------------------------------------------
+
+
+def test_a_suspended_hour_in_every_state_of_a_circuit(clock):
+    """After a suspended hour windows have forgotten, open circuits are due and leases over; verdicts count [B2] [B4].
+
+    Failures in a row stay: nothing has succeeded since.
+    """
+    window = build(clock, trip=FailureRate(window=TimeWindow(10), minimum_calls=4))
+    streak, opened = build(clock, failure_threshold=3), open_breaker(clock)
+    tripped, isolated = open_breaker(clock), open_breaker(clock)
+    tripped.trip(2 * HOUR)
+    isolated.set_mode(BreakerMode.ISOLATED)
+    testing = half_open_breaker(clock, half_open_max_calls=2, success_threshold=2)
+    fail(window, 3)
+    fail(streak, 2)
+    held = [testing.acquire(), testing.acquire()]
+    refused(testing)
+
+    clock.advance(HOUR)
+
+    fail(window, 3)
+    assert window.state is CircuitState.CLOSED
+    fail(window)
+    assert window.state is CircuitState.OPEN
+    fail(streak)
+    assert streak.state is CircuitState.OPEN
+    assert (opened.state, opened.retry_after) == (CircuitState.OPEN, 0.0)
+    succeed(opened)
+    assert opened.state is CircuitState.HALF_OPEN
+    assert refused(tripped).retry_after == HOUR - 10  # as half_open_breaker has moved the clock
+    assert refused(isolated).reason == "isolated"
+    assert testing.status().half_open_calls == 0
+    third = testing.acquire()
+    assert held[0].succeed()
+    assert testing.status().half_open_calls == 1
+    assert third.succeed()
+    assert testing.state is CircuitState.CLOSED
+    assert held[1].fail()
+    assert testing.status().failure_count == 0
+
+
+@pytest.mark.anyio
+async def test_a_suspended_hour_in_the_middle_of_restarts(clock, events):
+    """A suspended hour ends each cooldown once: no restart is made up for, and nobody well is dead of it [O6] [O11]."""
+    overseer = Overseer(OverseerConfig(restart_cooldown_secs=100), clock=clock, sink=events)
+    slow, cooling, well = (overseer.register_agent(name) for name in ("slow", "cooling", "well"))
+    restarted, lives = [], []
+
+    async def restart(agent_id, agent_type):
+        restarted.append(agent_type)
+        await clock.sleep(20)
+
+    async def main(agent):
+        lives.append(clock.monotonic())
+        await clock.sleep(5)
+        if len(lives) < 3:
+            raise ValueError("crash")
+        await anyio.sleep_forever()
+
+    async with anyio.create_task_group() as tasks:
+        overseer.record_restart_failure(cooling, "no")
+        overseer.record_restart_failure(slow, "no")
+        overseer.reset_agent(slow)
+        for _ in range(6):
+            overseer.record_agent_failure(slow, "broken")
+        tasks.start_soon(overseer.run, restart)
+        supervised = await tasks.start(partial(overseer.supervise, "supervised", main))
+        await clock.run_for(29)
+        overseer.record_heartbeat(well)
+        assert (restarted, lives) == (["slow"], [0, 5])
+        check_counts(overseer)
+
+        clock.advance(HOUR)
+        await clock.run_for(0)
+        assert lives == [0, 5, HOUR + 29]
+        assert restarted == ["slow", "cooling"]
+        await clock.run_for(20)
+        for agent_id, restarts in ((slow, 1), (cooling, 2), (supervised, 2), (well, 0)):
+            found = overseer.get_agent_status(agent_id)
+            assert (found.health, found.restart_count) == (AgentHealth.HEALTHY, restarts), found
+        assert {event.payload["reason"] for event in events.events if event.topic.endswith("failed")} == {
+            "crashed",
+            "failures",
+        }
+        tasks.cancel_scope.cancel()
+    check_numbers(events)
+
+
+# --- the wall clock ---------------------------------------------------------------------------------------------------
+
+
+class LeapingClock(FakeClock):
+    """A clock whose date is set back and forth by up to a hundred years each time that it is read."""
+
+    __slots__ = ("_chance",)
+
+    def __init__(self):
+        super().__init__()
+        self._chance = random.Random("dates")
+
+    def now(self):
+        """Return any date."""
+        return super().now() + timedelta(days=self._chance.uniform(-36525, 36525))
+
+
+async def live(clock, seed):
+    """Lead a life of a few hundred deeds, and return all that could be seen of it, but for the dates; and these."""
+    chance = random.Random(seed)
+    events, records, seen, ids = EventRecorder(), [], [], []
+    config = CircuitBreakerConfig(
+        trip=FailureRate(window=TimeWindow(60), minimum_calls=3, slow_call_duration=20),
+        backoff_multiplier=2,
+        jitter=0.5,
+        random=chance.random,
+        retry_after=lambda _: chance.choice([None, 3, 90]),
+    )
+    registry = CircuitBreakerRegistry(config, clock=clock, sink=events, observer=records.append)
+    swarm = OverseerConfig(restart_cooldown_secs=15, max_concurrent_restarts=1)  # trio starts tasks in any order
+    overseer = Overseer(swarm, clock=clock, sink=events, registry=registry)
+
+    def call():
+        with suppress(CircuitOpenError), registry.get_or_create(chance.choice("ab")).acquire() as permit:
+            if chance.random() < 0.5:
+                permit.fail(OSError())
+
+    def register():
+        ids.append(overseer.register_agent("agent", UUID(int=len(ids))))
+
+    async def restart(agent_id, agent_type):
+        fate = random.Random(f"{seed}/{agent_id}/{clock.monotonic()}")
+        await clock.sleep(fate.uniform(0, 20))
+        if fate.random() < 0.5:
+            raise OSError
+
+    register()
+    deeds = [
+        *[call] * 8,
+        register,
+        lambda: [overseer.record_agent_failure(chance.choice(ids), "error") for _ in range(4)],
+        lambda: overseer.record_heartbeat(chance.choice(ids)),
+        lambda: overseer.record_agent_success(chance.choice(ids)),
+        lambda: seen.append([overseer.get_swarm_status(), overseer.get_agents_needing_restart()]),
+    ]
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(overseer.run, restart)
+        for _ in range(300):
+            chance.choice(deeds)()
+            await clock.run_for(chance.choice([0, 0, 1, 8, 30]))
+        tasks.cancel_scope.cancel()
+    for status, _ in seen:
+        for agent in status.agents:
+            object.__setattr__(agent, "started_at", None)
+    dateless = [attrs.evolve(event, at=None) for event in events.events]
+    return [seen, dateless, records], [event.at for event in events.events]
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.anyio
+async def test_the_wall_clock_decides_nothing(seed, caplog):
+    """However people set the date, nothing but the dates of events and agents is another [C1] [T11]."""
+    steady, dates = await live(FakeClock(), seed)
+    leaping, other_dates = await live(LeapingClock(), seed)
+    assert steady == leaping
+    assert len(dates) > 50
+    assert dates == sorted(dates)
+    assert other_dates != sorted(other_dates)
