@@ -33,7 +33,6 @@ async def test_a_silent_agent_is_dead():
 from __future__ import annotations
 
 import asyncio
-import math
 from bisect import insort
 from collections.abc import Sized
 from datetime import UTC, datetime, timedelta
@@ -42,7 +41,7 @@ import attrs
 from anyio import sleep_forever
 from anyio.lowlevel import checkpoint, current_token
 
-from swarmguard._ground.fields import Seconds, check_seconds
+from swarmguard._ground.fields import Seconds, check_seconds, wrong_value
 from swarmguard._ground.monitor import Monitor
 from swarmguard._ground.waking import Waker
 from swarmguard.events import Event
@@ -51,6 +50,7 @@ __all__ = ["EventRecorder", "FakeClock"]
 
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _SECOND = 1_000_000_000  # in nanoseconds
+_LONGEST = 1e11  # seconds, some 3,000 years: no date is much later
 
 
 @attrs.frozen(eq=False)
@@ -90,7 +90,7 @@ class FakeClock:
 
     async def sleep(self, seconds: float) -> None:
         """Sleep until the clock has been moved on by `seconds`; 0 or less only lets other tasks run."""
-        if seconds == math.inf:
+        if seconds > _LONGEST:
             await sleep_forever()
         delay = _nanoseconds(seconds)
         if delay <= 0:
@@ -116,9 +116,9 @@ class FakeClock:
 
         Raises:
             TypeError: It is no number of seconds.
-            ValueError: It is negative, infinite or not a number.
+            ValueError: It is negative, not a number, or more than 1e11 (some 3,000 years).
         """
-        self._monitor.run(self._move_by, _nanoseconds(check_seconds("seconds", seconds)))
+        self._monitor.run(self._move_by, _checked(seconds))
 
     async def run_for(self, seconds: Seconds) -> None:
         """Let time pass as it does in earnest, only faster.
@@ -132,9 +132,9 @@ class FakeClock:
 
         Raises:
             TypeError: It is no number of seconds.
-            ValueError: It is negative, infinite or not a number.
+            ValueError: It is negative, not a number, or more than 1e11 (some 3,000 years).
         """
-        end = self._time + _nanoseconds(check_seconds("seconds", seconds))
+        end = self._time + _checked(seconds)
         await _let_tasks_run()
         while (deadline := self._monitor.look(self._next_deadline)) is not None and deadline <= end:
             self._monitor.run(self._move_to, deadline)
@@ -200,8 +200,17 @@ class EventRecorder:
         return f"<EventRecorder of {len(self.events)} events>"
 
 
+def _checked(seconds: object) -> int:
+    """Return how far the clock is to go, in nanoseconds, or raise."""
+    checked = check_seconds("seconds", seconds)
+    if checked > _LONGEST:
+        wrong_value("seconds", f"at most {_LONGEST:g}", seconds)
+    return _nanoseconds(checked)
+
+
 def _nanoseconds(seconds: float) -> int:
-    return round(seconds * _SECOND)
+    whole, part = divmod(seconds, 1)
+    return int(whole) * _SECOND + round(part * _SECOND)
 
 
 def _deadline(sleeper: _Sleeper) -> int:

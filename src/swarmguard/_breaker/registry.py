@@ -72,12 +72,13 @@ class CircuitBreakerRegistry:
         """
         if type(name) is not str:
             check_text("name", name)
+        if config is not None and type(config) is not CircuitBreakerConfig:
+            check_instance("config", config, CircuitBreakerConfig)
         breaker = self._breakers.get(name)
         if breaker is None:
             # Only one of several makers gets its breaker in, and everybody gets that one: setdefault is atomic.
             breaker = self._breakers.setdefault(name, self._make(name, config))
         if config is not None and config != breaker.config:
-            check_instance("config", config, CircuitBreakerConfig)
             raise ValueError(f"the breaker {name!r} exists with another config, {breaker.config!r}, got {config!r}")
         return breaker
 

@@ -19,12 +19,19 @@ Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
 def wrong_type(name: str, allowed: str, value: object) -> NoReturn:
     """Raise the `TypeError` for a value of a type that is not allowed."""
-    raise TypeError(f"{name} must be {allowed}, got {value!r} ({type(value).__name__})")
+    raise TypeError(f"{name} must be {allowed}, got {_shown(value)} ({type(value).__name__})")
 
 
 def wrong_value(name: str, allowed: str, value: object) -> NoReturn:
     """Raise the `ValueError` for a value of the right type that is out of range."""
-    raise ValueError(f"{name} must be {allowed}, got {value!r}")
+    raise ValueError(f"{name} must be {allowed}, got {_shown(value)}")
+
+
+def _shown(value: object) -> str:
+    try:
+        return repr(value)
+    except Exception:  # noqa: BLE001 - the error to raise is another one
+        return "a value that cannot be shown"
 
 
 def check_seconds(name: str, value: object, *, zero: bool = True) -> float:
