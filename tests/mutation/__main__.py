@@ -36,7 +36,8 @@ def describe(mutant: str) -> str:
 def plain(mutant: str) -> str:
     """Return the dotted name of the function that a mutant changes."""
     module, _, mangled = mutant.rpartition(".")
-    return f"{module}.{mangled.partition('__mutmut_')[0].removeprefix('x').replace('ǁ', '.').strip('._')}"
+    function = mangled.partition("__mutmut_")[0].removeprefix("xǁ").removeprefix("x_").replace("ǁ", ".")
+    return f"{module}.{function}"
 
 
 def main() -> int:

@@ -127,7 +127,12 @@ Program = Callable[[Any, Actor], object]
 """What one thread does with the subject."""
 
 
-def explore(make: Callable[[], Subject], programs: Sequence[Program], pure: Callable[[], Pure] | None) -> int:
+def explore(
+    make: Callable[[], Subject],
+    programs: Sequence[Program],
+    pure: Callable[[], Pure] | None,
+    granularity: str = GRANULARITY,
+) -> int:
     """Run the programs under every schedule within the bounds, and return how many there were.
 
     Args:
@@ -135,6 +140,7 @@ def explore(make: Callable[[], Subject], programs: Sequence[Program], pure: Call
         programs: What the threads do, the most interesting first.
         pure: Makes the machine that the histories are held against. None: the programs and the outcome look after
             themselves.
+        granularity: Where a thread may have to stop.
     """
     known: Stories = {}
 
@@ -159,7 +165,7 @@ def explore(make: Callable[[], Subject], programs: Sequence[Program], pure: Call
             model,
             strategy="dfs",
             max_preemptions=PREEMPTIONS,
-            granularity=GRANULARITY,
+            granularity=granularity,
             iterations=10**9,
             include=SHELLS,
             seed=0,

@@ -115,6 +115,33 @@ def test_a_reader_learns_of_the_end(explored) -> None:
     explored("schedules", explore(partial(ReadToItsEnd, 10), programs, None))
 
 
+class Club:
+    """A bus whose subscribers come and go."""
+
+    def __init__(self) -> None:
+        self.bus = EventBus()
+        self.members = [self.bus.subscribe()]
+
+    def join(self, _: object) -> None:
+        self.members.append(self.bus.subscribe())
+
+    def leave(self, _: object) -> None:
+        self.members[0].close()
+
+    def outcome(self) -> None:
+        self.bus.publish(event("a", 1))
+        assert [len(member.drain()) for member in self.members] == [0] + [1] * (len(self.members) - 1)
+        assert len(self.bus._mailboxes) == len(self.members) - 1
+
+
+def test_nobody_is_lost_among_those_who_come_and_go(explored) -> None:
+    """Whoever goes first, who has joined gets events, and who has left gets none [C5].
+
+    The list of subscribers is replaced in one line, so threads may stop in the middle of it.
+    """
+    explored("schedules", explore(Club, [Club.leave, Club.join, Club.join], None, "opcode"))
+
+
 class Paused:
     """A swarm that is paused, and those who wait for the end of that."""
 

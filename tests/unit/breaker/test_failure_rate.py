@@ -476,6 +476,23 @@ def test_without_a_duration_no_call_is_slow(clock):
     assert breaker.state is CircuitState.CLOSED
 
 
+def test_slow_calls_are_forgotten_with_their_moment():
+    """Slow calls of one moment are counted together, and leave a time window together [B17]."""
+    tally = FailureRate(
+        window=TimeWindow(10), minimum_calls=4, slow_call_duration=1, slow_call_rate=0.9, threshold=1.0
+    ).tally()
+    for moment in (0.0, 0.0, 5.0, 10.0):  # the first two have left the window when the last comes
+        assert not tally.record(False, True, moment)
+    assert not tally.record(False, False, 10.0)
+    assert not tally.record(False, True, 10.0)  # three of four
+    assert not tally.record(False, True, 10.0)
+    assert not tally.record(False, True, 10.0)
+    assert not tally.record(False, True, 10.0)
+    assert not tally.record(False, True, 10.0)
+    assert not tally.record(False, True, 10.0)  # eight of nine
+    assert tally.record(False, True, 10.0)  # nine of ten
+
+
 def test_slow_and_failed_shares_are_asked_each_for_itself(clock):
     """Slow calls and failed ones are not added up, but a failed call may be slow as well [B17]."""
     policy = {"window": CountWindow(4), "threshold": 0.5, "slow_call_duration": 2, "slow_call_rate": 0.5}

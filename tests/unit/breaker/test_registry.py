@@ -48,6 +48,13 @@ def test_get_or_create_makes_one(registry):
     assert registry.get_or_create("other") is not breaker
 
 
+def test_asking_again_makes_nothing(registry, monkeypatch):
+    """A breaker that is there is found, not made once more and dropped [R1]."""
+    breaker = registry.get_or_create("api")
+    monkeypatch.setattr(CircuitBreakerRegistry, "_make", lambda *_: pytest.fail("it is there"))
+    assert registry.get_or_create("api") is breaker
+
+
 def test_default_configuration(registry):
     """Without a configuration of its own a breaker has the registry's [R1]."""
     assert registry.get_or_create("api").config == CircuitBreakerConfig(failure_threshold=2)
