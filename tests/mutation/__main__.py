@@ -28,8 +28,10 @@ def mutmut(*arguments: str) -> str:
 
 def describe(mutant: str) -> str:
     """Return a mutant's function and its change, as the list has it: numbers of mutants change with the code."""
-    changed = [line for line in mutmut("show", mutant).splitlines() if re.match(r"[-+](?![-+] )", line)]
-    before, after = (" ".join(line[1:].split("  #")[0].split() for line in changed if line[0] == sign) for sign in "-+")
+    diff = [line for line in mutmut("show", mutant).splitlines() if not line.startswith(("---", "+++"))]
+    before, after = (
+        " ".join(line[1:].split("  #")[0].strip() for line in diff if line.startswith(sign)) for sign in "-+"
+    )
     return f"{plain(mutant)}: {before} -> {after}"
 
 
