@@ -56,6 +56,25 @@ def test_the_date_does_not_depend_on_the_start():
     assert clock.now() == MIDNIGHT + timedelta(seconds=1)
 
 
+@pytest.mark.parametrize("seconds", [2e11, 1e308, 10**300], ids=["far", "farther", "as an int"])
+def test_a_clock_goes_no_further_than_dates(seconds):
+    """A step beyond all dates is a `ValueError`; a start there is a start like any other. [C2]"""
+    clock = FakeClock()
+    with pytest.raises(ValueError, match=r"^seconds must be at most 1e\+11, got"):
+        clock.advance(seconds)
+    assert clock.monotonic() == 0.0
+    assert FakeClock(seconds).monotonic() == float(seconds)
+
+
+@pytest.mark.anyio
+async def test_who_sleeps_beyond_all_dates_sleeps_for_ever():
+    """A sleep that no step ends is one without end. [C2]"""
+    clock = FakeClock()
+    with anyio.move_on_after(0) as scope:
+        await clock.sleep(1e300)
+    assert scope.cancelled_caught
+
+
 @pytest.mark.parametrize("seconds", [2, 2.0, timedelta(seconds=2)])
 def test_advance_moves_both_times(seconds):
     """`advance` moves the seconds and the date by the same. [C2]"""

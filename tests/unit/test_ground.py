@@ -7,17 +7,19 @@ import logging
 import math
 import os
 import select
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 import attrs
 import pytest
 import trio
 
-from swarmguard._ground import fields, monitor
+from swarmguard._ground import fields, monitor, waking
 from swarmguard._ground.contained import contained
 from swarmguard._ground.extra import Extra
 from swarmguard._ground.moments import reached, until
@@ -27,6 +29,7 @@ from swarmguard._ground.waking import Waker
 from swarmguard._ground.wiring import check_wiring
 from swarmguard.clock import SystemClock
 from swarmguard.testing import EventRecorder, FakeClock
+from tests.breaker_tools import SAFETY
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
 HUGE = 10**400  # a whole number that no float can hold
@@ -122,6 +125,17 @@ def test_number_out_of_range(value):
     """A number that is not finite is out of every range, one that no float can hold included."""
     with pytest.raises(ValueError, match=r"^factor must be 0 or more, got "):
         fields.check_number("factor", value, "0 or more", low=0)
+
+
+def test_what_cannot_be_shown_is_refused_all_the_same():
+    """A value whose `repr` raises gets the error that was meant for it."""
+
+    class Shy:
+        def __repr__(self):
+            raise RuntimeError
+
+    with pytest.raises(TypeError, match=r"^name must be a non-empty str, got a value that cannot be shown \(Shy\)$"):
+        fields.check_text("name", Shy())
 
 
 def test_text():
@@ -253,6 +267,13 @@ def test_a_callback_that_raises(caplog):
     assert (record.name, record.levelno) == ("swarmguard", logging.ERROR)
     assert record.getMessage() == "the sink raised; carrying on as if it were not there"
     assert record.exc_info[0] is ValueError
+
+
+def test_nothing_is_logged_as_the_interpreter_ends(monkeypatch, caplog):
+    """A callback that raises in a finalizer at the very end is answered for, and needs no log that is gone. [C4]"""
+    monkeypatch.setattr(sys, "is_finalizing", lambda: True)
+    assert contained("the sink", "fallback", lambda: 1 / 0) == "fallback"
+    assert caplog.records == []
 
 
 def test_what_is_no_error_passes_through():
@@ -412,6 +433,26 @@ def test_an_action_waits_for_a_reading():
 
     assert guard.look(reading) == (1, 1)
     assert state == [2, 2]
+
+
+def test_nobody_waits_for_a_lock_that_no_one_gives_back(monkeypatch):
+    """As the interpreter ends, a lock that a stopped thread holds is not waited for; one that is free is taken. [B9]"""
+    guard, holds, go_on = Monitor(), threading.Event(), threading.Event()
+
+    def hold():
+        holds.set()
+        assert go_on.wait(SAFETY)
+
+    with ThreadPoolExecutor(1) as pool:
+        held = pool.submit(guard.run, hold)
+        assert holds.wait(SAFETY)
+        monkeypatch.setattr(sys, "is_finalizing", lambda: True)
+        assert guard.run(lambda: "done", put_off=False) is None
+        assert guard.look(lambda: "seen") == "seen"
+        go_on.set()
+        held.result(SAFETY)
+    assert guard.run(lambda: "done") == "done"
+    assert guard.look(lambda: "seen") == "seen"
 
 
 def test_defer_waits_for_nobody():
@@ -892,3 +933,19 @@ def test_a_missing_library_names_its_extra():
         raise LookupError("cold")
     with Extra("tea"):
         pass
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_child_wakes_nobody_in_its_parent(backend, monkeypatch):
+    """A waker that was made before a fork does nothing in the child, whose copy of the loop never runs. [B19]"""
+
+    async def host():
+        waker = Waker()
+        monkeypatch.setattr(waking, "_process", waking._process)  # set back afterwards
+        waking._after_fork_in_child()
+        waker.wake()
+        await anyio.lowlevel.checkpoint()
+        await anyio.lowlevel.checkpoint()
+        assert not waker._event.is_set()
+
+    anyio.run(host, backend=backend)

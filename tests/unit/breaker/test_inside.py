@@ -121,3 +121,28 @@ def test_exit_without_any_entry(clock):
     breaker.__exit__(ConnectionError, ConnectionError(), None)
     type(breaker).__exit__(breaker, ConnectionError, ConnectionError(), None)
     assert breaker.status().openings == 1
+
+
+@pytest.mark.parametrize("act", ["admit", "settle"])
+def test_a_change_that_is_broken_off_leaves_the_circuit_whole(clock, monkeypatch, act):
+    """Where memory runs out between the circuit's move and its event, readings agree, and the breaker goes on.
+
+    [B8] [B9]
+    """
+    breaker = CircuitBreaker("api", CircuitBreakerConfig(failure_threshold=1, success_threshold=1), clock=clock)
+    if act == "admit":
+        breaker.trip(0)
+
+    def run_out(change):
+        raise MemoryError
+
+    monkeypatch.setattr(type(breaker._gate), "_changed", lambda gate, change: run_out(change))
+    with pytest.raises(MemoryError):
+        breaker.acquire().fail()
+    monkeypatch.undo()
+    assert (
+        breaker.state is breaker.status().state is {"admit": CircuitState.HALF_OPEN, "settle": CircuitState.OPEN}[act]
+    )
+    clock.advance(30)
+    assert breaker.call(lambda: "answer") == "answer"
+    assert breaker.state is CircuitState.CLOSED
