@@ -458,11 +458,14 @@ SHUTDOWNS = {
 def dates_outlive_modules():
     """Tell whether this Python's own `datetime` can be used by a finalizer at its end: that of 3.13.0 crashes."""
     script = """
+import builtins
 from datetime import timedelta
 class Last:
-    def __init__(self): self.make = timedelta
-    def __del__(self): self.make(seconds=1.5)
-__builtins__.last = Last()
+    def __init__(self):
+        self.make = timedelta
+    def __del__(self):
+        self.make(seconds=1.5)
+builtins.last = last = Last()
 """
     return subprocess.run([sys.executable, "-c", script], capture_output=True, check=False).returncode == 0
 
