@@ -73,7 +73,7 @@ class Swarm:
         """Beat as manual agents should."""
         while not self.silent.is_set():
             agent.heartbeat()
-            await self.clock.sleep(10)
+            await self.clock.sleep(9)  # sooner or later than the watchers, turn by turn
         await anyio.sleep_forever()
 
 
