@@ -23,7 +23,7 @@ import attrs
 from swarmguard._breaker.config import CircuitBreakerConfig
 from swarmguard._breaker.permit import Permit, failed_early, raised
 from swarmguard._breaker.registry import CircuitBreakerRegistry
-from swarmguard._ground.fields import check_callable, check_instance, wrong_type
+from swarmguard._ground.fields import check_callable_or_none, check_instance, wrong_type
 from swarmguard.clock import Clock, SystemClock
 from swarmguard.errors import CircuitOpenError
 
@@ -91,7 +91,7 @@ class Guard(Generic[RequestT]):
         complete: Callable[..., CircuitBreakerConfig],
     ) -> None:
         self._registry = check_instance("registry", registry, CircuitBreakerRegistry)
-        check_callable("key", key)
+        check_callable_or_none("key", key)
         allowed = f"{base.__name__} or a subclass of it"
         if not issubclass(check_instance("refusal", refusal, type, allowed), base):
             wrong_type("refusal", allowed, refusal)

@@ -22,7 +22,7 @@ from uuid import UUID
 from swarmguard import _openapi
 from swarmguard._breaker.registry import CircuitBreakerRegistry
 from swarmguard._ground.extra import Extra
-from swarmguard._ground.fields import check_instance, wrong_type
+from swarmguard._ground.fields import check_callable, check_instance
 from swarmguard._overseer.overseer import Overseer
 from swarmguard.bus import EventBus, Subscription
 from swarmguard.errors import DuplicateAgentError, UnknownAgentError
@@ -75,8 +75,7 @@ def create_app(
     check_instance("overseer", overseer, Overseer, "an Overseer")
     if registry is not None:
         check_instance("registry", registry, CircuitBreakerRegistry, "a CircuitBreakerRegistry or None")
-    if not callable(authorize):
-        wrong_type("authorize", "a callable from a request to a bool", authorize)
+    check_callable("authorize", authorize, "a callable from a request to a bool")
     if bus is not None:
         check_instance("bus", bus, EventBus, "an EventBus or None")
     api = _Api(overseer, overseer.registry if registry is None else registry, authorize, bus)

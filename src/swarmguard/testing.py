@@ -41,7 +41,7 @@ import attrs
 from anyio import sleep_forever
 from anyio.lowlevel import checkpoint, current_token
 
-from swarmguard._ground.fields import Seconds, check_seconds, wrong_value
+from swarmguard._ground.fields import Seconds, check_delay, check_seconds, wrong_value
 from swarmguard._ground.monitor import Monitor
 from swarmguard._ground.waking import Waker
 from swarmguard.events import Event
@@ -89,10 +89,16 @@ class FakeClock:
         return _EPOCH + timedelta(microseconds=(self._time - self._start) // 1000)
 
     async def sleep(self, seconds: float) -> None:
-        """Sleep until the clock has been moved on by `seconds`; 0 or less only lets other tasks run."""
-        if seconds > _LONGEST:
+        """Sleep until the clock has been moved on by `seconds`; 0 or less only lets other tasks run.
+
+        Raises:
+            TypeError: It is no int or float.
+            ValueError: It is not a number (NaN).
+        """
+        checked = check_delay("seconds", seconds)
+        if checked > _LONGEST:
             await sleep_forever()
-        delay = _nanoseconds(seconds)
+        delay = _nanoseconds(max(checked, 0))
         if delay <= 0:
             await checkpoint()
             return

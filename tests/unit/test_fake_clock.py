@@ -226,7 +226,7 @@ async def test_the_wake_up_is_direct():
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("seconds", [0, -1.5, 1e-10])
+@pytest.mark.parametrize("seconds", [0, -1.5, 1e-10, -math.inf])
 async def test_no_time_to_sleep_is_a_checkpoint(seconds):
     """Sleeping for less than half a nanosecond needs no time, only lets others run, and can be cancelled. [C2]"""
     clock = FakeClock()
@@ -236,6 +236,17 @@ async def test_no_time_to_sleep_is_a_checkpoint(seconds):
         await clock.sleep(seconds)
     assert scope.cancelled_caught
     assert clock.monotonic() == 0.0
+
+
+@pytest.mark.anyio
+async def test_no_number_to_sleep():
+    """Sleeping for what is no number of seconds is an error that says so, and nobody sleeps. [C2]"""
+    clock = FakeClock()
+    with pytest.raises(TypeError, match=r"^seconds must be a number of seconds \(int or float\), got '1' \(str\)$"):
+        await clock.sleep("1")
+    with pytest.raises(ValueError, match=r"^seconds must be a number of seconds, got nan$"):
+        await clock.sleep(math.nan)
+    assert repr(clock) == "<FakeClock at 0.0 s, 0 asleep>"
 
 
 @pytest.mark.anyio

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import math
 import os
+import re
 import select
 import sys
 import threading
@@ -148,11 +149,43 @@ def test_text():
 
 
 def test_callable():
+    """What is to be called can be."""
+    fields.check_callable("fn", print)
+    for value in (None, 1):
+        with pytest.raises(TypeError, match=rf"^fn must be a callable, got {value} \({type(value).__name__}\)$"):
+            fields.check_callable("fn", value)
+    with pytest.raises(TypeError, match=r"^main must be an async callable, got 1 \(int\)$"):
+        fields.check_callable("main", 1, "an async callable")
+
+
+def test_callable_or_none():
     """A callback is a callable or None."""
-    fields.check_callable("sink", None)
-    fields.check_callable("sink", print)
+    fields.check_callable_or_none("sink", None)
+    fields.check_callable_or_none("sink", print)
     with pytest.raises(TypeError, match=r"^sink must be a callable or None, got 1 \(int\)$"):
-        fields.check_callable("sink", 1)
+        fields.check_callable_or_none("sink", 1)
+
+
+@pytest.mark.parametrize("seconds", [0, 2.5, -1, math.inf, -math.inf])
+def test_delay(seconds):
+    """A time to sleep may be none, and may be without end."""
+    assert fields.check_delay("seconds", seconds) == seconds
+
+
+def test_delay_of_all_whole_numbers():
+    """A whole number that no float can hold is for ever, or no time."""
+    assert fields.check_delay("seconds", 10**400) == math.inf
+    assert fields.check_delay("seconds", -(10**400)) == -math.inf
+
+
+def test_what_is_no_delay():
+    """A time to sleep is a number."""
+    for value in ("1", None, True, timedelta(1)):
+        got = re.escape(f"got {value!r} ({type(value).__name__})")
+        with pytest.raises(TypeError, match=rf"^seconds must be a number of seconds \(int or float\), {got}$"):
+            fields.check_delay("seconds", value)
+    with pytest.raises(ValueError, match=r"^seconds must be a number of seconds, got nan$"):
+        fields.check_delay("seconds", math.nan)
 
 
 def test_instance():

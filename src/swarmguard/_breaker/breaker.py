@@ -13,7 +13,14 @@ from swarmguard._breaker.decorate import decorate
 from swarmguard._breaker.gate import Gate, Observer
 from swarmguard._breaker.permit import Permit
 from swarmguard._breaker.states import BreakerMode, BreakerStatus, CircuitState
-from swarmguard._ground.fields import Seconds, check_callable, check_instance, check_seconds, check_text, wrong_type
+from swarmguard._ground.fields import (
+    Seconds,
+    check_callable,
+    check_callable_or_none,
+    check_instance,
+    check_seconds,
+    check_text,
+)
 from swarmguard._ground.wiring import check_wiring
 from swarmguard.clock import Clock, SystemClock
 from swarmguard.events import Sink
@@ -70,7 +77,7 @@ class CircuitBreaker(BlockGuard):
         check_text("name", name)
         check_instance("config", config, CircuitBreakerConfig)
         check_wiring(clock, sink, topic_prefix)
-        check_callable("observer", observer)
+        check_callable_or_none("observer", observer)
         super().__init__(Gate(name, config, clock, sink, observer, topic_prefix))
 
     @property
@@ -142,8 +149,7 @@ class CircuitBreaker(BlockGuard):
         Raises:
             TypeError: The fallback cannot be called, or is async for a function that is not.
         """
-        if not callable(fallback):
-            wrong_type("fallback", "a callable", fallback)
+        check_callable("fallback", fallback)
         return cast(Decorator, partial(decorate, self._gate, fallback=fallback))
 
     def call(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -151,8 +157,8 @@ class CircuitBreaker(BlockGuard):
 
         Raises:
             CircuitOpenError: The breaker refused the call; `fn` was not run.
-            TypeError: `fn` returned an awaitable (use `execute`) or is a generator function (decorate it); nothing
-                was counted.
+            TypeError: `fn` cannot be called, returned an awaitable (use `execute`) or is a generator function
+                (decorate it); nothing was counted.
         """
         return calls.call(self._gate, fn, *args, **kwargs)
 
@@ -163,8 +169,8 @@ class CircuitBreaker(BlockGuard):
 
         Raises:
             CircuitOpenError: The breaker refused the call; `fn` was not run.
-            TypeError: `fn` returned no awaitable (use `call`) or is a generator function (decorate it); nothing was
-                counted.
+            TypeError: `fn` cannot be called, returned no awaitable (use `call`) or is a generator function (decorate
+                it); nothing was counted.
         """
         return await calls.execute(self._gate, fn, *args, **kwargs)
 

@@ -8,6 +8,7 @@ from typing import ParamSpec, TypeVar
 from swarmguard._breaker.gate import Gate
 from swarmguard._breaker.kinds import check_awaitable, check_finished, plain_types
 from swarmguard._breaker.permit import Permit, raised, returned
+from swarmguard._ground.fields import check_callable
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -17,12 +18,14 @@ def call(gate: Gate, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -
     """Run sync code as one call."""
     period = gate.fast
     if period is None:
+        check_callable("fn", fn)
         return call_with(gate.admit(), fn, *args, **kwargs)
     try:
         result = fn(*args, **kwargs)
         if type(result) not in plain_types:
             check_finished(fn, result)
     except BaseException as exc:
+        check_callable("fn", fn)  # only now: a call that is well pays nothing for the question
         gate.raised(period, exc)
         raise
     if period.heeds_success:
@@ -47,12 +50,14 @@ async def execute(gate: Gate, fn: Callable[P, Awaitable[T]], /, *args: P.args, *
     """Await what `fn` returns as one call."""
     period = gate.fast
     if period is None:
+        check_callable("fn", fn)
         return await execute_with(gate.admit(), fn, *args, **kwargs)
     try:
         awaitable = fn(*args, **kwargs)
         check_awaitable(fn, awaitable)
         result = await awaitable
     except BaseException as exc:
+        check_callable("fn", fn)  # only now: a call that is well pays nothing for the question
         gate.raised(period, exc)
         raise
     if period.heeds_success:

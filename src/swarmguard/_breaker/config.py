@@ -9,7 +9,7 @@ import attrs
 from swarmguard._breaker.trip import ConsecutiveFailures, FailureRate
 from swarmguard._ground.fields import (
     Seconds,
-    check_callable,
+    check_callable_or_none,
     check_number,
     count,
     optional,
@@ -102,7 +102,7 @@ class CircuitBreakerConfig:
         for name in ("record_exceptions", "ignore_exceptions", "success_exceptions"):
             _check_filter(name, getattr(self, name))
         for name in ("record_result", "random", "retry_after"):
-            check_callable(name, getattr(self, name))
+            check_callable_or_none(name, getattr(self, name))
         check_number(
             "backoff_multiplier", self.backoff_multiplier, "a finite number more than 0", low=0, above_low=True
         )

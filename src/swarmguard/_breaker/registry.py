@@ -8,7 +8,7 @@ from swarmguard._breaker.breaker import CircuitBreaker
 from swarmguard._breaker.config import CircuitBreakerConfig
 from swarmguard._breaker.gate import Observer
 from swarmguard._breaker.states import BreakerStatus, CircuitState
-from swarmguard._ground.fields import check_callable, check_instance, check_text
+from swarmguard._ground.fields import check_callable_or_none, check_instance, check_text
 from swarmguard._ground.wiring import check_wiring
 from swarmguard.clock import Clock, SystemClock
 from swarmguard.events import Sink
@@ -41,7 +41,7 @@ class CircuitBreakerRegistry:
         topic_prefix: str = "arb.swarm",
     ) -> None:
         check_wiring(clock, sink, topic_prefix)
-        check_callable("observer", observer)
+        check_callable_or_none("observer", observer)
         self._default_config = check_instance("default_config", default_config, CircuitBreakerConfig)
         self._clock = clock
         self._sink = sink

@@ -76,10 +76,26 @@ def check_text(name: str, value: object) -> str:
     return value
 
 
-def check_callable(name: str, value: object, allowed: str = "a callable or None") -> None:
-    """Raise unless the value can be called or is None."""
-    if value is not None and not callable(value):
+def check_delay(name: str, value: object) -> float:
+    """Return how long to sleep as a float of seconds, or raise; 0 or less is no time, and infinity is for ever."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        wrong_type(name, "a number of seconds (int or float)", value)
+    seconds = _to_float(value)
+    if math.isnan(seconds):
+        wrong_value(name, "a number of seconds", value)
+    return seconds
+
+
+def check_callable(name: str, value: object, allowed: str = "a callable") -> None:
+    """Raise unless the value can be called."""
+    if not callable(value):
         wrong_type(name, allowed, value)
+
+
+def check_callable_or_none(name: str, value: object) -> None:
+    """Raise unless the value can be called or is None."""
+    if value is not None:
+        check_callable(name, value, "a callable or None")
 
 
 def check_instance(name: str, value: object, cls: type[T], allowed: str | None = None) -> T:

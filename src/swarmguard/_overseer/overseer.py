@@ -8,7 +8,7 @@ from uuid import UUID
 
 from anyio import TASK_STATUS_IGNORED
 
-from swarmguard._ground.fields import check_callable, check_instance, wrong_type
+from swarmguard._ground.fields import check_callable, check_callable_or_none, check_instance, wrong_type
 from swarmguard._ground.wiring import check_wiring
 from swarmguard._overseer.agent import Trouble
 from swarmguard._overseer.config import OverseerConfig
@@ -288,7 +288,7 @@ class Overseer:
                 `max_concurrent_restarts` are under way at once. None: nothing is restarted.
             task_status: For `await task_group.start(overseer.run)`, which returns once the watch has begun.
         """
-        check_callable("restart", restart)
+        check_callable_or_none("restart", restart)
         await watch(self._core, restart, task_status)
 
     async def supervise(
@@ -316,8 +316,7 @@ class Overseer:
                 last error. The agent stays listed as Dead until it is unregistered.
         """
         check_heartbeat(heartbeat)
-        if not callable(main):
-            wrong_type("main", "an async callable that takes an AgentHandle", main)
+        check_callable("main", main, "an async callable that takes an AgentHandle")
         return await Supervisor(self._core, agent_type, main, heartbeat).run(task_status)
 
 

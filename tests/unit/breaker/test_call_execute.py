@@ -6,6 +6,7 @@ import asyncio
 import functools
 import gc
 import inspect
+import re
 import types
 import warnings
 from contextlib import contextmanager
@@ -212,15 +213,6 @@ def test_abandoned_execute_frees_its_place(clock):
     assert (breaker.state, breaker.status().half_open_calls) == (CircuitState.HALF_OPEN, 0)
 
 
-@pytest.mark.parametrize("value", [None, 1, "name"])
-def test_what_cannot_be_called(clock, value):
-    """Calling what cannot be called is a `TypeError` [B12]."""
-    with pytest.raises(TypeError):
-        build(clock).call(value)
-    with pytest.raises(TypeError):
-        drive(build(clock).execute(value))
-
-
 # The wrong one
 
 RETURN_AWAITABLES = [
@@ -303,6 +295,28 @@ def test_call_and_execute_refuse_generators(clock, make, fn):
             drive(breaker.execute(fn))
     assert counts(breaker) == before
     succeed(breaker)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        *MAKERS,
+        pytest.param(open_breaker, id="open"),
+        pytest.param(due_breaker, id="due"),
+    ],
+)
+@pytest.mark.parametrize("value", [None, 1, "name"])
+def test_what_cannot_be_called(clock, make, value):
+    """`call` and `execute` with what cannot be called are a `TypeError` that says so, and count nothing [B12]."""
+    breaker = make(clock)
+    before = counts(breaker)
+    error = re.escape(f"fn must be a callable, got {value!r} ({type(value).__name__})")
+    for _ in range(3):
+        with pytest.raises(TypeError, match=rf"^{error}$"):
+            breaker.call(value)
+        with pytest.raises(TypeError, match=rf"^{error}$"):
+            drive(breaker.execute(value))
+    assert counts(breaker) == before
 
 
 def test_misuse_does_not_end_a_streak(clock):

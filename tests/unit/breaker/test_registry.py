@@ -123,7 +123,7 @@ def test_bad_configuration(registry, existing, config):
     """A configuration that is none is a `TypeError`, and nothing is made or changed [R1]."""
     if existing:
         registry.get_or_create("api")
-    with pytest.raises(TypeError, match=r"^config must be a CircuitBreakerConfig, got"):
+    with pytest.raises(TypeError, match=rf"^config must be a CircuitBreakerConfig, got {re.escape(repr(config))}"):
         registry.get_or_create("api", config)
     assert len(registry) == int(existing)
 
