@@ -468,6 +468,16 @@ def test_slow_rate_of_one_by_default(clock):
     assert breaker.state is CircuitState.OPEN
 
 
+def test_a_quick_call_leaves_the_window_alone(clock):
+    """A quick call that is pushed out of a full window takes no slow call with it [B17]."""
+    breaker = rate(clock, window=CountWindow(4), slow_call_duration=2)
+    for seconds in (1, 1, 2, 2, 2):
+        take(breaker, clock, seconds)
+        assert breaker.state is CircuitState.CLOSED
+    take(breaker, clock, 2)
+    assert breaker.state is CircuitState.OPEN
+
+
 def test_without_a_duration_no_call_is_slow(clock):
     """Without `slow_call_duration` a call may take as long as it likes [B17]."""
     breaker = rate(clock, window=CountWindow(2), slow_call_rate=0.1)
