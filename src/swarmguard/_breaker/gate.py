@@ -140,8 +140,10 @@ class Gate:
         """
         machine = self._machine
         period = machine.period
-        if isinstance(period, Open) and machine.mode is NORMAL and machine.period is period:  # all of one instant
+        if isinstance(period, Open):
             now = self._monotonic()
+            if machine.mode is not NORMAL or machine.period is not period or machine.latest > now:
+                return None  # not all of one instant
             wait = period.deadline - now
             if wait > 1.0 or until(now, period.deadline):
                 if self._observer is None:
@@ -267,9 +269,8 @@ class Gate:
             self._choose_lane()
 
     def _set_mode(self, mode: BreakerMode, now: float) -> None:
-        previous = self._machine.mode
         self.fast = None  # first of all: nobody who sees the new mode may find the old lane open
-        self._machine.mode = mode
+        previous = self._machine.set_mode(now, mode)
         self._choose_lane()
         if mode is not previous and self._outbox is not None:
             payload = {"name": self.name, "mode": mode.value, "previous_mode": previous.value}

@@ -168,12 +168,12 @@ class BreakerMachine:
         config: How it behaves.
     """
 
-    __slots__ = ("_config", "_latest", "_policy", "mode", "openings", "period")
+    __slots__ = ("_config", "_policy", "latest", "mode", "openings", "period")
 
     def __init__(self, config: CircuitBreakerConfig) -> None:
         self._config = config
         self._policy = config.trip_policy
-        self._latest = float("-inf")
+        self.latest = float("-inf")
         self.mode = BreakerMode.NORMAL
         self.openings = 0
         self.period: Period = self._policy.tally()
@@ -220,13 +220,19 @@ class BreakerMachine:
         """Open the circuit for `seconds`, or for as long as an opening now takes."""
         return self._move(Trigger.TRIPPED, self._clamp(now), seconds, terms)
 
+    def set_mode(self, now: float, mode: BreakerMode) -> BreakerMode:
+        """Put a mode in force, and return the one before."""
+        self._clamp(now)
+        previous, self.mode = self.mode, mode
+        return previous
+
     def retry_after(self, now: float) -> float | None:
         """Return the seconds until a call may be admitted; None when nothing but an operator will admit one."""
         if self.mode is ISOLATED:
             return None
         if self.mode is not NORMAL:
             return 0.0
-        now = max(now, self._latest)
+        now = self._clamp(now)
         if isinstance(self.period, Open):
             return until(now, self.period.deadline)
         if isinstance(self.period, HalfOpen):
@@ -237,7 +243,7 @@ class BreakerMachine:
 
     def status(self, name: str, now: float) -> BreakerStatus:
         """Return everything at one instant."""
-        period, latest = self.period, max(now, self._latest)
+        period, latest = self.period, self._clamp(now)
         return BreakerStatus(
             name=name,
             state=period.state,
@@ -250,10 +256,13 @@ class BreakerMachine:
         )
 
     def _clamp(self, now: float) -> float:
-        """Return a moment no earlier than any before: threads read their clock before they get their turn."""
-        if now > self._latest:
-            self._latest = now
-        return self._latest
+        """Return a moment no earlier than any before: threads read their clock before they get their turn.
+
+        A moment at which somebody has only looked is one of those before: what a status has told is not undone.
+        """
+        if now > self.latest:
+            self.latest = now
+        return self.latest
 
     def _admit(self, now: float) -> tuple[Ticket | Refusal, Change | None]:
         period, change = self.period, None

@@ -93,7 +93,7 @@ class Monitor:
                 self._outbox.deliver()
 
     def look(self, reading: Callable[..., T], *args: object) -> T:
-        """Return `reading(*args)`, taken under the lock; it must change nothing, so it is never put off."""
+        """Return `reading(*args)`, taken under the lock; never put off, so it changes nothing that an action needs."""
         if self._lock._is_owned() or (sys.is_finalizing() and self._is_held_for_good()):
             return reading(*args)
         return cast(T, self.run(reading, *args))  # nothing can have entered this thread since: it is not put off

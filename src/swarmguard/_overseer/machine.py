@@ -129,7 +129,7 @@ class OverseerMachine(Roster):
         """Return the ids and types of the agents that may be restarted now, in the order of registration."""
         if self.paused or not self._config.auto_recovery_enabled:
             return []
-        now = max(now, self._now)
+        now = self._clamp(now)
         needy = [agent for agent in self._dead if self._needs_restart(agent, now)]
         return [(agent.agent_id, agent.agent_type) for agent in sorted(needy, key=lambda agent: agent.number)]
 

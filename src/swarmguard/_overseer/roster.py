@@ -1,9 +1,10 @@
 """The agents of an overseer, and the parts that its rules are made of.
 
 *Time.* Threads read the clock before they take the lock, so `now` may come out of order; it is clamped so as never to
-go back. Beats therefore come in order, and the agents stand in `_fresh` in the order of their last one: a check looks
-at the front only, until it meets one that is not silent. A beat of everybody at once (the swarm is resumed, the
-watcher was away) moves no agent: it raises the floor, below which no beat counts as old.
+go back, not even behind what was only looked at. Beats therefore come in order, and the agents stand in `_fresh` in the
+order of their last one: a check looks at the front only, until it meets one that is not silent. A beat of everybody at
+once (the swarm is resumed, the watcher was away) moves no agent: it raises the floor, below which no beat counts as
+old.
 
 *Health* follows from an agent's readings: a rule changes these and then calls `_move`, which does all that follows,
 and is the one place where health is set.
@@ -64,11 +65,11 @@ class Roster:
 
     def status(self, now: float, agent_id: UUID) -> AgentStatus:
         """Return the agent as it is now."""
-        return self._status(self.find(agent_id), max(now, self._now))
+        return self._status(self.find(agent_id), self._clamp(now))
 
     def statuses(self, now: float) -> list[AgentStatus]:
         """Return every agent as it is now, in the order of registration."""
-        now = max(now, self._now)
+        now = self._clamp(now)
         return [self._status(agent, now) for agent in self._agents.values()]
 
     def health(self) -> SwarmHealth:
