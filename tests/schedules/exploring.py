@@ -1,8 +1,9 @@
 """Every interleaving of a few threads, up to a bound, each held against a machine that does one thing at a time.
 
 `interleave-test` runs the threads one by one and decides before every line of the shells, and at every lock, who goes
-on. It tries every schedule with at most `PREEMPTIONS` preemptions (a thread that could go on has to stop); where a
-thread ends or blocks, every order is tried. Threads that wait for each other are an error of its own.
+on. Tried is every schedule with at most `PREEMPTIONS` preemptions (a thread that could go on has to stop), but for
+those that only repeat another one (`searching`); where a thread ends or blocks, every order is tried. Threads that wait
+for each other are an error of their own.
 
 A thread writes down what it does in a `History`. After each schedule the history must be *linearizable*: there is an
 order of the operations, one at a time, on the pure machine, that gives every operation the answer that it got, leaves
@@ -14,7 +15,6 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
 import attrs
@@ -23,34 +23,17 @@ from interleave_test._scheduler import current_scheduler
 
 import swarmguard
 from swarmguard._ground import monitor
+from tests.schedules.searching import Search, touch
+from tests.schedules.touching import SHELLS
 
-THREADS = int(os.environ.get("THREADS", "2"))
-"""How many of a scenario's threads there are: 2 for every day, 3 to be thorough."""
+THREADS = int(os.environ.get("THREADS", "3"))
+"""How many of a scenario's threads there are: 2 or 3."""
 
 PREEMPTIONS = int(os.environ.get("PREEMPTIONS", "1"))
-"""The most preemptions of a schedule: 1 for every day, 2 to be thorough. With three threads that takes hours."""
+"""The most preemptions of a schedule: 1 for every day, 2 to be thorough, which takes an hour."""
 
 GRANULARITY = os.environ.get("GRANULARITY", "line")
 """Where a thread may have to stop: before each `line` or before each `opcode`."""
-
-PACKAGE = Path(swarmguard.__file__).parent
-SHELLS = [
-    str(PACKAGE / name)
-    for name in (
-        "_breaker/block.py",
-        "_breaker/calls.py",
-        "_breaker/gate.py",
-        "_breaker/passage.py",
-        "_breaker/permit.py",
-        "_breaker/registry.py",
-        "_breaker/trip.py",
-        "_ground/monitor.py",
-        "_ground/outbox.py",
-        "_overseer/core.py",
-        "bus.py",
-    )
-]
-"""What is interleaved: all that may run without a lock, and the locks. The machines run under them."""
 
 # A monitor asks its lock whether this thread holds it; the modelled lock answers to another name.
 interleave_test.RLock._is_owned = lambda lock: lock._is_owned_by(current_scheduler().me())
@@ -87,15 +70,18 @@ class Actor:
         self._history = history
         self.operations: list[Operation] = []
         self.number = len(history.actors)
+        self._ends = f"the ends of {self.number}"
         history.actors.append(self)
 
     def begin(self, name: str, *args: object) -> Operation:
         """Write down that an operation begins."""
+        touch(reads={actor._ends for actor in self._history.actors})
         self.operations.append(Operation(name, args, self._history.moment()))
         return self.operations[-1]
 
     def end(self, operation: Operation, answer: object = None) -> None:
         """Write down what it answered."""
+        touch(writes={self._ends})
         operation.ended = self._history.moment()
         operation.answer = answer
 
@@ -127,22 +113,26 @@ Program = Callable[[Any, Actor], object]
 """What one thread does with the subject."""
 
 
+Check = Callable[[History, object], None]
+"""Looks at what has come of a schedule: at its history, and at the subject's outcome."""
+
+
 def explore(
     make: Callable[[], Subject],
     programs: Sequence[Program],
-    pure: Callable[[], Pure] | None,
+    check: Check = lambda history, outcome: None,
     granularity: str = GRANULARITY,
+    strategy: interleave_test.Strategy | None = None,
 ) -> int:
-    """Run the programs under every schedule within the bounds, and return how many there were.
+    """Run the programs under every schedule within the bounds, and return how many were tried.
 
     Args:
         make: Makes the subject, anew for each schedule.
         programs: What the threads do, the most interesting first.
-        pure: Makes the machine that the histories are held against. None: the programs and the outcome look after
-            themselves.
+        check: Raises if something went wrong. By default the programs and the outcome look after themselves.
         granularity: Where a thread may have to stop.
+        strategy: What chooses the schedules; None for a `Search`.
     """
-    known: Stories = {}
 
     def model() -> None:
         with interleave_test.no_interleave():
@@ -153,9 +143,7 @@ def explore(
         for task in tasks:
             task.join()
         with interleave_test.no_interleave():
-            outcome = subject.outcome()
-            if pure is not None:
-                check_linearizable(history, outcome, pure, known)
+            check(history, subject.outcome())
 
     registering = monitor._registering
     gc.disable()  # a collection would come at another line each time
@@ -163,8 +151,7 @@ def explore(
     try:
         result = interleave_test.explore(
             model,
-            strategy="dfs",
-            max_preemptions=PREEMPTIONS,
+            strategy=strategy or Search(PREEMPTIONS),
             granularity=granularity,
             iterations=10**9,
             include=SHELLS,
@@ -185,23 +172,32 @@ Stories = dict[str, dict[str, list[Order]]]
 """For all that threads may do, and for all that may come of it, the orders in which it comes of it."""
 
 
-def check_linearizable(history: History, outcome: object, pure: Callable[[], Pure], known: Stories) -> None:
-    """Raise unless some order of the operations, one at a time, explains the history and its outcome."""
-    threads = [actor.operations for actor in history.actors]
-    done = repr([[(operation.name, operation.args) for operation in operations] for operations in threads])
-    if done not in known:
-        known[done] = stories = {}
-        for order in orders([len(operations) for operations in threads]):
-            stories.setdefault(in_turn(order, threads, pure()), []).append(order)
-    seen = repr(([[operation.answer for operation in operations] for operations in threads], outcome))
-    explained = known[done].get(seen, [])
-    if any(keeps_time(order, threads) for order in explained):
-        return
-    told = "\n".join(known[done])
-    raise AssertionError(
-        f"{'in no order that keeps the time' if explained else 'in no order'} this comes of {done}:\n{seen}\n"
-        f"What does:\n{told}"
-    )
+def linearizable(pure: Callable[[], Pure]) -> Check:
+    """Return the check that some order of the operations, one at a time, explains a history and its outcome.
+
+    Args:
+        pure: Makes the machine that does the operations in that order.
+    """
+    known: Stories = {}
+
+    def check(history: History, outcome: object) -> None:
+        threads = [actor.operations for actor in history.actors]
+        done = repr([[(operation.name, operation.args) for operation in operations] for operations in threads])
+        if done not in known:
+            known[done] = stories = {}
+            for order in orders([len(operations) for operations in threads]):
+                stories.setdefault(in_turn(order, threads, pure()), []).append(order)
+        seen = repr(([[operation.answer for operation in operations] for operations in threads], outcome))
+        explained = known[done].get(seen, [])
+        if any(keeps_time(order, threads) for order in explained):
+            return
+        told = "\n".join(known[done])
+        raise AssertionError(
+            f"{'in no order that keeps the time' if explained else 'in no order'} this comes of {done}:\n{seen}\n"
+            f"What does:\n{told}"
+        )
+
+    return check
 
 
 def orders(lengths: Sequence[int]) -> Iterator[Order]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from swarmguard import BreakerMode, CircuitBreakerConfig, CountWindow, FailureRate, TimeWindow
-from tests.schedules.exploring import Program, explore
+from tests.schedules.exploring import Program, explore, linearizable
 from tests.schedules.worlds import (
     Breaker,
     PureBreaker,
@@ -137,4 +137,7 @@ SCENARIOS: dict[str, tuple[CircuitBreakerConfig, tuple[Step, ...], list[Program]
 @pytest.mark.parametrize(("config", "before", "programs"), SCENARIOS.values(), ids=SCENARIOS)
 def test_breakers_are_linearizable(config, before, programs, explored) -> None:
     """Whoever goes first, threads see a breaker that does one thing at a time [B9] [B5] [C6] [T02] [T23]."""
-    explored("schedules", explore(lambda: Breaker(config, *before), programs, lambda: PureBreaker(config, *before)))
+    explored(
+        "schedules",
+        explore(lambda: Breaker(config, *before), programs, linearizable(lambda: PureBreaker(config, *before))),
+    )

@@ -79,7 +79,7 @@ class Bus:
     def close(self, _: object) -> None:
         self.subscription.close()
 
-    def outcome(self) -> None:
+    def outcome(self) -> list[tuple[str, int]]:
         self.read.append(self.subscription.drain())
         seen = [(event.source, event.sequence) for events in self.read for event in events]
         assert len(set(seen)) == len(seen)
@@ -88,19 +88,20 @@ class Bus:
             for source in "ab":
                 sequences = [event.sequence for event in events if event.source == source]
                 assert sequences == sorted(sequences)
+        return seen
 
 
 @pytest.mark.parametrize("buffer", [1, 2, 10])
 def test_what_is_read_lost_and_left_adds_up(buffer: int, explored) -> None:
     """Whoever goes first, each event is read once or counted as lost, and they come in order [C5]."""
     programs = [lambda bus, _: bus.publish("a", 2, _), Bus.drain, lambda bus, _: bus.publish("b", 2, _)]
-    explored("schedules", explore(partial(Bus, buffer), programs, None))
+    explored("schedules", explore(partial(Bus, buffer), programs))
 
 
 def test_a_reader_that_waits_is_woken(explored) -> None:
     """Whoever goes first, no reader misses the event that it waits for [C5]."""
     programs = [lambda bus, _: bus.take(1, _), lambda bus, _: bus.publish("a", 2, _), lambda bus, _: bus.take(1, _)]
-    explored("schedules", explore(partial(Bus, 10), programs, None))
+    explored("schedules", explore(partial(Bus, 10), programs))
 
 
 def test_a_reader_learns_of_the_end(explored) -> None:
@@ -112,7 +113,7 @@ def test_a_reader_learns_of_the_end(explored) -> None:
             super().outcome()
 
     programs = [Bus.take_all, lambda bus, _: (bus.publish("a", 1, _), bus.close(_)), Bus.take_all]
-    explored("schedules", explore(partial(ReadToItsEnd, 10), programs, None))
+    explored("schedules", explore(partial(ReadToItsEnd, 10), programs))
 
 
 class Club:
@@ -139,7 +140,7 @@ def test_nobody_is_lost_among_those_who_come_and_go(explored) -> None:
 
     The list of subscribers is replaced in one line, so threads may stop in the middle of it.
     """
-    explored("schedules", explore(Club, [Club.leave, Club.join, Club.join], None, "opcode"))
+    explored("schedules", explore(Club, [Club.leave, Club.join, Club.join], granularity="opcode"))
 
 
 class Paused:
@@ -161,4 +162,4 @@ class Paused:
 
 def test_who_waits_for_the_swarm_is_woken(explored) -> None:
     """Whoever goes first, nobody misses the resumption that they wait for [O9]."""
-    explored("schedules", explore(Paused, [Paused.wait, Paused.resume, Paused.wait], None))
+    explored("schedules", explore(Paused, [Paused.wait, Paused.resume, Paused.wait]))

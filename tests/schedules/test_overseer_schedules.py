@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from swarmguard import OverseerConfig
-from tests.schedules.exploring import explore
+from tests.schedules.exploring import explore, linearizable
 from tests.schedules.worlds import PureSwarm, Step, Swarm, doing
 
 CONFIG = OverseerConfig(max_restart_attempts=1, restart_cooldown_secs=0)
@@ -52,4 +52,6 @@ SCENARIOS: dict[str, tuple[tuple[Step, ...], list[tuple[Step, ...]]]] = {
 def test_overseers_are_linearizable(before, programs, explored) -> None:
     """Whoever goes first, threads see an overseer that does one thing at a time [O3] [O4] [O7] [O9] [C6] [T36]."""
     threads = [doing(*steps) for steps in programs]
-    explored("schedules", explore(lambda: Swarm(CONFIG, *before), threads, lambda: PureSwarm(CONFIG, *before)))
+    explored(
+        "schedules", explore(lambda: Swarm(CONFIG, *before), threads, linearizable(lambda: PureSwarm(CONFIG, *before)))
+    )

@@ -6,7 +6,7 @@ import pytest
 
 from swarmguard import CircuitBreaker, CircuitBreakerConfig, CircuitBreakerRegistry
 from swarmguard.testing import FakeClock
-from tests.schedules.exploring import explore
+from tests.schedules.exploring import explore, linearizable
 from tests.schedules.worlds import Named, Step, doing
 
 STRICT = CircuitBreakerConfig(failure_threshold=1)
@@ -81,7 +81,7 @@ SCENARIOS: dict[str, tuple[tuple[Step, ...], list[tuple[Step, ...]]]] = {
 def test_registries_are_linearizable(before, programs, explored) -> None:
     """Whoever goes first, threads see a registry that does one thing at a time [R1] [R2]."""
     threads = [doing(*steps) for steps in programs]
-    explored("schedules", explore(lambda: Registry(*before), threads, lambda: PureRegistry(*before)))
+    explored("schedules", explore(lambda: Registry(*before), threads, linearizable(lambda: PureRegistry(*before))))
 
 
 def test_threads_that_ask_at_once_get_one_breaker(explored) -> None:
@@ -99,4 +99,4 @@ def test_threads_that_ask_at_once_get_one_breaker(explored) -> None:
     def ask(asked: Asked, actor: object) -> None:
         asked.got.append(asked.registry.get_or_create("api"))
 
-    explored("schedules", explore(Asked, [ask] * 3, None))
+    explored("schedules", explore(Asked, [ask] * 3))

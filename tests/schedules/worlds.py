@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
+import interleave_test
+
 from swarmguard import (
     BreakerMode,
     CircuitBreaker,
@@ -23,6 +25,8 @@ from swarmguard._overseer.machine import OverseerMachine
 from swarmguard.testing import EventRecorder, FakeClock
 from tests.breaker_tools import BoomError
 from tests.schedules.exploring import Actor, Program
+from tests.schedules.searching import touch
+from tests.schedules.touching import CLOCK
 
 Step = tuple[Any, ...]
 """An operation's name and its arguments."""
@@ -105,6 +109,7 @@ class Breaker(Named):
         return self.breaker.status()
 
     def advance(self, seconds: float) -> None:
+        touch(writes={CLOCK})
         self.clock.advance(seconds)
 
     def outcome(self) -> object:
@@ -162,7 +167,7 @@ class PureBreaker(Named):
     def mode(self, mode: BreakerMode) -> None:
         if mode is not self.machine.mode:
             self.told.append(("circuit.mode_changed", mode.value, self.machine.mode.value))
-        self.machine.mode = mode
+        self.machine.set_mode(self.now, mode)
 
     def state(self) -> CircuitState:
         return self.machine.period.state
@@ -190,7 +195,9 @@ def by_call(breaker: CircuitBreaker, work: Callable[[], None]) -> None:
 
 def by_decorator(breaker: CircuitBreaker, work: Callable[[], None]) -> None:
     """Run it decorated."""
-    breaker(work)()
+    with interleave_test.no_interleave():  # nobody decorates while others call
+        guarded = breaker(work)
+    guarded()
 
 
 def by_block(breaker: CircuitBreaker, work: Callable[[], None]) -> None:
@@ -297,6 +304,7 @@ class Swarm(Named):
         return self.overseer.get_swarm_status().to_dict()
 
     def advance(self, seconds: float) -> None:
+        touch(writes={CLOCK})
         self.clock.advance(seconds)
 
     def outcome(self) -> object:
