@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from swarmguard import BreakerMode, CircuitBreakerConfig, CountWindow, FailureRate, TimeWindow
-from tests.schedules.exploring import Program, explore, linearizable
+from swarmguard import BreakerMode, CallRecord, CircuitBreakerConfig, CountWindow, FailureRate, TimeWindow
+from tests.schedules.exploring import THREADS, Program, explore, linearizable
 from tests.schedules.worlds import (
     Breaker,
     PureBreaker,
     Step,
+    by_async_block,
     by_block,
     by_call,
     by_decorator,
+    by_execute,
+    by_generator,
     by_permit,
     calling,
     doing,
@@ -37,6 +40,11 @@ SCENARIOS: dict[str, tuple[CircuitBreakerConfig, tuple[Step, ...], list[Program]
         FRAGILE,
         TRIED,
         [calling(by_call, "succeed"), calling(by_permit, "fail"), calling(by_decorator, "fail")],
+    ),
+    "three other ways in": (
+        FRAGILE,
+        TRIED,
+        [calling(by_generator, "succeed"), calling(by_execute, "fail"), calling(by_async_block, "fail")],
     ),
     "three failures of a closed circuit": (
         CircuitBreakerConfig(failure_threshold=2),
@@ -141,3 +149,22 @@ def test_breakers_are_linearizable(config, before, programs, explored) -> None:
         "schedules",
         explore(lambda: Breaker(config, *before), programs, linearizable(lambda: PureBreaker(config, *before))),
     )
+
+
+class Observed(Breaker):
+    """A breaker whose observer counts, while a permit is out."""
+
+    def __init__(self) -> None:
+        self.records: list[CallRecord] = []
+        super().__init__(FRAGILE, ("admit", "first"), observer=self.records.append)
+
+    def outcome(self) -> None:
+        self.admit("last")
+        self.settle("last", "release")  # whoever was dropped is told of with the next call
+        assert len(self.records) == THREADS + 1
+
+
+def test_each_call_is_told_of_once(explored) -> None:
+    """Whoever goes first, the observer hears of each call once, of one that was dropped too [B20] [B13]."""
+    programs = [calling(by_call, "succeed"), doing(("drop", "first")), calling(by_permit, "succeed")]
+    explored("schedules", explore(Observed, programs))

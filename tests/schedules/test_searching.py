@@ -17,16 +17,13 @@ from tests.schedules.test_bus_schedules import Bus
 from tests.schedules.worlds import Breaker, Swarm, doing
 
 FEW = {
-    "three calls at the moment of the test call",
+    "three other ways in",
     "a success among failures",
     "blocks of two threads and a trip",
     "a permit is dropped",
-    "a mode comes and goes",
     "successes are jotted down while one fails",
     "time passes in a time window",
     "silence while time passes",
-    "a pause meets the check",
-    "two configurations",
     "reading while others add",
 }
 WORLDS = {

@@ -95,8 +95,8 @@ class Touched(NamedTuple):
 
 
 @functools.cache
-def next_line(path: str) -> dict[int, Touched]:
-    """Return what the lines of one of the shells touch, each from its start to the next line's."""
+def lines_of(path: str) -> dict[int, Touched]:
+    """Return what each line of one of the shells touches by itself, by the line's number."""
     tree, names, touched = ast.parse(Path(path).read_text()), _names(), dict[int, Touched]()
     for function in _functions(tree):
         aliases = dict(names.aliases_in(function))
@@ -120,7 +120,7 @@ def next_step(frame: FrameType | None) -> Touched:
     while frame is not None:
         path, line = frame.f_code.co_filename, frame.f_lineno
         if path in SHELLS:
-            touched = touched.and_also(*next_line(path).get(line, ()))
+            touched = touched.and_also(*lines_of(path).get(line, ()))
             if at_lock:
                 touched, at_lock = touched.and_also(writes={LOCKS + path}), False
             if line not in _where_it_returns(frame.f_code):
@@ -270,13 +270,14 @@ def _is_container(value: ast.expr | None) -> bool:
 
 
 def _own_parts(node: ast.AST) -> Iterator[ast.expr | ast.stmt]:
-    """Iterate over what a statement does by itself: all of a simple one, the head of one with others in it."""
-    children = list(ast.iter_child_nodes(node))
+    """Iterate over what a statement does by itself: all of a simple one, the head of one that has others in it."""
     if not isinstance(node, ast.stmt | ast.ExceptHandler) or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
         return
+    children = list(ast.iter_child_nodes(node))
     if not any(isinstance(child, ast.stmt) for child in children):
         yield node
-    for child in children if any(isinstance(child, ast.stmt) for child in children) else ():
+        return
+    for child in children:
         if isinstance(child, ast.expr):
             yield child
         elif isinstance(child, ast.withitem):

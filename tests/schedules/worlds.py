@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 from uuid import UUID
 
@@ -19,6 +19,7 @@ from swarmguard import (
     Permit,
     SwarmGuardError,
 )
+from swarmguard._breaker.gate import Observer
 from swarmguard._breaker.machine import NO_WISHES, BreakerMachine, Change, Place, Refusal, Ticket
 from swarmguard._overseer.agent import Agent, Trouble
 from swarmguard._overseer.machine import OverseerMachine
@@ -74,9 +75,9 @@ def following(*programs: Program) -> Program:
 class Breaker(Named):
     """A breaker, its permits by name, and what its sink was told."""
 
-    def __init__(self, config: CircuitBreakerConfig, *before: Step) -> None:
+    def __init__(self, config: CircuitBreakerConfig, *before: Step, observer: Observer | None = None) -> None:
         self.clock, self.events = FakeClock(), EventRecorder()
-        self.breaker = CircuitBreaker("api", config, clock=self.clock, sink=self.events)
+        self.breaker = CircuitBreaker("api", config, clock=self.clock, sink=self.events, observer=observer)
         self.permits: dict[object, Permit] = {}
         self.all(before)
 
@@ -204,6 +205,47 @@ def by_block(breaker: CircuitBreaker, work: Callable[[], None]) -> None:
     """Run it in a block."""
     with breaker:
         work()
+
+
+def by_generator(breaker: CircuitBreaker, work: Callable[[], None]) -> None:
+    """Run it in a decorated generator."""
+
+    def items() -> Iterator[None]:
+        work()
+        yield
+
+    with interleave_test.no_interleave():
+        guarded = breaker(items)
+    for _ in guarded():
+        pass
+
+
+def by_execute(breaker: CircuitBreaker, work: Callable[[], None]) -> None:
+    """Run it through `execute`."""
+
+    async def asked() -> None:
+        work()
+
+    _run(breaker.execute(asked))
+
+
+def by_async_block(breaker: CircuitBreaker, work: Callable[[], None]) -> None:
+    """Run it in an async block."""
+
+    async def block() -> None:
+        async with breaker:
+            work()
+
+    _run(block())
+
+
+def _run(coroutine: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine that waits for nothing."""
+    try:
+        coroutine.send(None)
+    except StopIteration:
+        return
+    raise AssertionError("it has waited")
 
 
 def by_permit(breaker: CircuitBreaker, work: Callable[[], None]) -> None:
