@@ -42,9 +42,9 @@ SCENARIOS: dict[str, tuple[CircuitBreakerConfig, tuple[Step, ...], list[Program]
         [calling(by_call, "succeed"), calling(by_permit, "fail"), calling(by_decorator, "fail")],
     ),
     "three other ways in": (
-        FRAGILE,
-        TRIED,
-        [calling(by_generator, "succeed"), calling(by_execute, "fail"), calling(by_async_block, "fail")],
+        CircuitBreakerConfig(failure_threshold=2),
+        (),
+        [calling(by_generator, "fail"), calling(by_execute, "fail"), calling(by_async_block, "fail")],
     ),
     "three failures of a closed circuit": (
         CircuitBreakerConfig(failure_threshold=2),
