@@ -44,7 +44,7 @@ def plain(mutant: str) -> str:
 
 def main() -> int:
     """Run the mutants, report by module, and compare with the list."""
-    environment = os.environ | {"HYPOTHESIS_PROFILE": "quick", "THREADS": "2"}
+    environment = os.environ | {"HYPOTHESIS_PROFILE": "quick"}
     subprocess.run([sys.executable, "-m", "mutmut", "run", *sys.argv[1:]], env=environment, check=True)
     statuses = dict(re.findall(r"^ *(\S+): (.+)$", mutmut("results", "--all", "true"), re.MULTILINE))
     by_module: dict[str, Counter[str]] = {}

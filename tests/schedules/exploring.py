@@ -26,11 +26,11 @@ from swarmguard._ground import monitor
 from tests.schedules.searching import Search, touch
 from tests.schedules.touching import SHELLS
 
-THREADS = int(os.environ.get("THREADS", "3"))
-"""How many of a scenario's threads there are: 2 or 3."""
+THREADS = int(os.environ.get("THREADS", "2"))
+"""How many of a scenario's threads there are: 2 for every day, 3 to be thorough."""
 
 PREEMPTIONS = int(os.environ.get("PREEMPTIONS", "1"))
-"""The most preemptions of a schedule: 1 for every day, 2 to be thorough, which takes an hour."""
+"""The most preemptions of a schedule: 1 for every day, 2 to be thorough. With three threads that takes hours."""
 
 GRANULARITY = os.environ.get("GRANULARITY", "line")
 """Where a thread may have to stop: before each `line` or before each `opcode`."""

@@ -23,10 +23,11 @@ from collections.abc import Iterable
 import interleave_test
 from interleave_test._scheduler import current_scheduler
 
-from tests.schedules.touching import EVERYTHING, LOCKS, OUTSIDE, Touched, next_step
+from tests.schedules.touching import EVERYTHING, LOCKS, NOTHING, OUTSIDE, Touched, next_step
 
 MODEL = 0
 """The thread that made the others and waits for them."""
+STARTING = Touched(reads=frozenset({OUTSIDE}))
 
 Past = tuple[tuple[int, int], ...]
 
@@ -64,7 +65,7 @@ class Search(interleave_test.Strategy):
         self._running = MODEL
         self._next: dict[int, Touched] = {}  # what each thread's next step touches
         self._held_up: dict[int, Touched] = {}  # the steps of those who were held up, for nothing so far
-        self._by_the_test = Touched()
+        self._by_the_test = NOTHING
         self._past: dict[int, int] = {}  # by thread
         self._last_write: dict[str, int] = {}
         self._reads_since: dict[str, int] = {}
@@ -131,10 +132,14 @@ class Search(interleave_test.Strategy):
     def _step_has_ended(self) -> None:
         """Write down the step that has ended, and what its thread does next."""
         thread, coming = self._running, next_step(sys._getframe())
-        done = self._next.get(thread, Touched(reads=frozenset({OUTSIDE}))).and_also(*self._by_the_test)
+        done = self._next.get(thread, STARTING)
+        self._next[thread] = coming
+        if self._by_the_test is not NOTHING:
+            done, self._by_the_test = done.and_also(*self._by_the_test), NOTHING
         # A thread stops after it has let go of a lock, so the locks that it stops at are touched already.
-        done = done.and_also(writes={name for name in coming.writes if name.startswith(LOCKS)})
-        self._next[thread], self._by_the_test = coming, Touched()
+        locks = {name for name in coming.writes if name.startswith(LOCKS)}
+        if locks:
+            done = done.and_also(writes=locks)
         for name in done.reads | done.writes:
             self._users.setdefault(name, set()).add(thread)
         self._written |= done.writes

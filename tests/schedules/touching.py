@@ -95,6 +95,9 @@ class Touched(NamedTuple):
         return Touched(self.reads.union(reads), self.writes.union(writes))
 
 
+NOTHING = Touched()
+
+
 @functools.cache
 def lines_of(path: str) -> dict[int, Touched]:
     """Return what each line of one of the shells touches by itself, by the line's number."""
@@ -105,8 +108,8 @@ def lines_of(path: str) -> dict[int, Touched]:
             for part in _own_parts(statement):
                 found = names.touched(part, aliases, LOCKS + path)
                 for line in {statement.lineno, *range(part.lineno, part.end_lineno + 1)}:
-                    touched[line] = touched.get(line, Touched()).and_also(*found)
-    return touched
+                    touched[line] = touched.get(line, NOTHING).and_also(*found)
+    return {line: found for line, found in touched.items() if found != NOTHING}
 
 
 def next_step(frame: FrameType | None) -> Touched:
@@ -117,15 +120,15 @@ def next_step(frame: FrameType | None) -> Touched:
     """
     while frame is not None and not _is_explorers(frame):
         frame = frame.f_back
-    touched, at_lock = Touched(), False
+    touched, at_lock = NOTHING, False
     while frame is not None:
-        path, line = frame.f_code.co_filename, frame.f_lineno
+        path = frame.f_code.co_filename
         if path in SHELLS:
-            touched = touched.and_also(*lines_of(path).get(line, ()))
-            if at_lock:
-                touched, at_lock = touched.and_also(writes={LOCKS + path}), False
-            if line not in _where_it_returns(frame.f_code):
+            line = _line(frame.f_code, frame.f_lineno, at_lock)
+            touched = line.touched if touched is NOTHING else touched.and_also(*line.touched)
+            if not line.may_return:
                 break
+            at_lock = False
         elif path.startswith(str(PACKAGE)):
             touched = touched.and_also(writes=_names().kept_by_machines)
         elif _is_explorers(frame):
@@ -134,6 +137,26 @@ def next_step(frame: FrameType | None) -> Touched:
             touched = touched.and_also(reads={OUTSIDE})
         frame = frame.f_back
     return touched
+
+
+class _Line(NamedTuple):
+    """A line of a function, and whether the function may return there."""
+
+    touched: Touched
+    may_return: bool
+
+
+@functools.cache
+def _line(code: CodeType, number: int, at_lock: bool) -> _Line:
+    touched = lines_of(code.co_filename).get(number, NOTHING)
+    if at_lock:
+        touched = touched.and_also(writes={LOCKS + code.co_filename})
+    returning = (
+        instruction.positions.lineno
+        for instruction in dis.get_instructions(code)
+        if instruction.positions and instruction.opname.startswith(("RETURN_", "YIELD_", "SEND"))
+    )
+    return _Line(touched, number in returning)
 
 
 class _Names:
@@ -228,15 +251,6 @@ class _Names:
 @functools.cache
 def _names() -> _Names:
     return _Names()
-
-
-@functools.cache
-def _where_it_returns(code: CodeType) -> frozenset[int | None]:
-    return frozenset(
-        instruction.positions.lineno
-        for instruction in dis.get_instructions(code)
-        if instruction.positions and instruction.opname.startswith(("RETURN_", "YIELD_", "SEND"))
-    )
 
 
 def _is_explorers(frame: FrameType) -> bool:
