@@ -26,7 +26,7 @@ PUBLIC = [
     *(pytest.param(getattr(swarmguard.testing, name, None), id=f"testing.{name}") for name in sorted(TESTING)),
 ]
 # The modules that `import swarmguard` may load; any other is an optional one, behind an extra or for tests.
-CORE = {"bus", "clock", "errors", "events", "_breaker", "_ground", "_overseer"}
+CORE = {"bus", "circuit", "clock", "errors", "events", "_breaker", "_common", "_overseer"}
 
 
 def public_members(cls: type) -> list[tuple[str, object]]:

@@ -11,14 +11,12 @@ if TYPE_CHECKING:
     from swarmguard._breaker.config import CircuitBreakerConfig as CircuitBreakerConfig
     from swarmguard._breaker.permit import Permit as Permit
     from swarmguard._breaker.registry import CircuitBreakerRegistry as CircuitBreakerRegistry
-    from swarmguard._breaker.states import BreakerMode as BreakerMode
-    from swarmguard._breaker.states import BreakerStatus as BreakerStatus
-    from swarmguard._breaker.states import CallRecord as CallRecord
-    from swarmguard._breaker.states import CircuitState as CircuitState
     from swarmguard._breaker.trip import ConsecutiveFailures as ConsecutiveFailures
     from swarmguard._breaker.trip import CountWindow as CountWindow
     from swarmguard._breaker.trip import FailureRate as FailureRate
     from swarmguard._breaker.trip import TimeWindow as TimeWindow
+    from swarmguard._breaker.values import BreakerStatus as BreakerStatus
+    from swarmguard._breaker.values import CallRecord as CallRecord
     from swarmguard._overseer.config import OverseerConfig as OverseerConfig
     from swarmguard._overseer.handle import AgentHandle as AgentHandle
     from swarmguard._overseer.overseer import Overseer as Overseer
@@ -27,6 +25,8 @@ if TYPE_CHECKING:
     from swarmguard._overseer.values import SwarmHealth as SwarmHealth
     from swarmguard._overseer.values import SwarmStatus as SwarmStatus
     from swarmguard.bus import EventBus as EventBus
+    from swarmguard.circuit import BreakerMode as BreakerMode
+    from swarmguard.circuit import CircuitState as CircuitState
     from swarmguard.clock import Clock as Clock
     from swarmguard.clock import SystemClock as SystemClock
     from swarmguard.errors import AgentExhaustedError as AgentExhaustedError
@@ -45,13 +45,14 @@ else:
         "swarmguard._breaker.config": ("CircuitBreakerConfig",),
         "swarmguard._breaker.permit": ("Permit",),
         "swarmguard._breaker.registry": ("CircuitBreakerRegistry",),
-        "swarmguard._breaker.states": ("BreakerMode", "BreakerStatus", "CallRecord", "CircuitState"),
+        "swarmguard._breaker.values": ("BreakerStatus", "CallRecord"),
         "swarmguard._breaker.trip": ("ConsecutiveFailures", "CountWindow", "FailureRate", "TimeWindow"),
         "swarmguard._overseer.config": ("OverseerConfig",),
         "swarmguard._overseer.handle": ("AgentHandle",),
         "swarmguard._overseer.overseer": ("Overseer",),
         "swarmguard._overseer.values": ("AgentHealth", "AgentStatus", "SwarmHealth", "SwarmStatus"),
         "swarmguard.bus": ("EventBus",),
+        "swarmguard.circuit": ("BreakerMode", "CircuitState"),
         "swarmguard.clock": ("Clock", "SystemClock"),
         "swarmguard.errors": (
             "AgentExhaustedError",

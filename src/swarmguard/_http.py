@@ -23,7 +23,7 @@ import attrs
 from swarmguard._breaker.config import CircuitBreakerConfig
 from swarmguard._breaker.permit import Permit, failed_early, raised
 from swarmguard._breaker.registry import CircuitBreakerRegistry
-from swarmguard._ground.fields import check_callable_or_none, check_instance, wrong_type
+from swarmguard._common.fields import check_callable_or_none, check_instance, wrong_type
 from swarmguard.clock import Clock, SystemClock
 from swarmguard.errors import CircuitOpenError
 

@@ -16,8 +16,9 @@ import attrs
 
 from swarmguard._breaker.breaker import CircuitBreaker
 from swarmguard._breaker.registry import CircuitBreakerRegistry
-from swarmguard._breaker.states import CallRecord, CircuitState, Outcome
-from swarmguard._ground.fields import wrong_type
+from swarmguard._breaker.values import CallRecord, Outcome
+from swarmguard._common.fields import wrong_type
+from swarmguard.circuit import CircuitState
 from swarmguard.events import Event
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib.metadata import version
 
-from swarmguard._breaker.states import BreakerMode, CircuitState
 from swarmguard._overseer.values import AgentHealth
+from swarmguard.circuit import BreakerMode, CircuitState
 from swarmguard.events import JSON
 
 Object = dict[str, JSON]

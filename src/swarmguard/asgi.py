@@ -21,8 +21,8 @@ from uuid import UUID
 
 from swarmguard import _openapi
 from swarmguard._breaker.registry import CircuitBreakerRegistry
-from swarmguard._ground.extra import Extra
-from swarmguard._ground.fields import check_callable, check_instance
+from swarmguard._common.extra import Extra
+from swarmguard._common.fields import check_callable, check_instance
 from swarmguard._overseer.overseer import Overseer
 from swarmguard.bus import EventBus, Subscription
 from swarmguard.errors import DuplicateAgentError, UnknownAgentError

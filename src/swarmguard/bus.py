@@ -29,9 +29,9 @@ from weakref import ref
 
 from anyio.lowlevel import checkpoint
 
-from swarmguard._ground.fields import check_count, check_instance, check_text, wrong_value
-from swarmguard._ground.monitor import Monitor
-from swarmguard._ground.waking import Waker
+from swarmguard._common.fields import check_count, check_instance, check_text, wrong_value
+from swarmguard._common.monitor import Monitor
+from swarmguard._common.waking import Waker
 from swarmguard.events import Event
 
 __all__ = ["EventBus", "Subscription"]

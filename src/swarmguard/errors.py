@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, cast
 
+from swarmguard.circuit import CircuitState
+
 if TYPE_CHECKING:
     from uuid import UUID
-
-    from swarmguard._breaker.states import CircuitState
 
 RefusalReason = Literal["open", "half_open", "isolated"]
 
@@ -52,7 +52,7 @@ class CircuitOpenError(CircuitBreakerError):
     @property
     def state(self) -> CircuitState:
         """The breaker's state at the refusal."""
-        return cast("CircuitState", self.args[1])
+        return cast(CircuitState, self.args[1])
 
     @property
     def retry_after(self) -> float | None:

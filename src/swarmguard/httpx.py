@@ -17,9 +17,9 @@ from swarmguard import _http
 from swarmguard._breaker.config import CircuitBreakerConfig
 from swarmguard._breaker.permit import Permit
 from swarmguard._breaker.registry import CircuitBreakerRegistry
-from swarmguard._breaker.states import CircuitState
-from swarmguard._ground.extra import Extra
-from swarmguard._ground.fields import check_instance
+from swarmguard._common.extra import Extra
+from swarmguard._common.fields import check_instance
+from swarmguard.circuit import CircuitState
 from swarmguard.clock import Clock, SystemClock
 from swarmguard.errors import CircuitOpenError, RefusalReason
 

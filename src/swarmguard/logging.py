@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from logging import CRITICAL, ERROR, INFO, WARNING
 from typing import Any, Final
 
-from swarmguard._ground.fields import wrong_type
+from swarmguard._common.fields import wrong_type
 from swarmguard.events import Event
 
 __all__ = ["LoggingSink"]

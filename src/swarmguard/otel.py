@@ -19,9 +19,10 @@ from importlib.metadata import version
 from weakref import WeakKeyDictionary
 
 from swarmguard import _metrics
-from swarmguard._breaker.states import CircuitState, Outcome
-from swarmguard._ground.extra import Extra
-from swarmguard._ground.fields import wrong_type
+from swarmguard._breaker.values import Outcome
+from swarmguard._common.extra import Extra
+from swarmguard._common.fields import wrong_type
+from swarmguard.circuit import CircuitState
 
 with Extra("otel"):
     from opentelemetry import trace

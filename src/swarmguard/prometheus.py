@@ -18,9 +18,10 @@ from typing import Final, get_args
 
 from swarmguard import _metrics
 from swarmguard._breaker.machine import TRANSITIONS
-from swarmguard._breaker.states import CircuitState, Outcome
-from swarmguard._ground.extra import Extra
-from swarmguard._ground.fields import check_instance
+from swarmguard._breaker.values import Outcome
+from swarmguard._common.extra import Extra
+from swarmguard._common.fields import check_instance
+from swarmguard.circuit import CircuitState
 
 with Extra("prometheus"):
     from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram, Metric

@@ -41,9 +41,9 @@ import attrs
 from anyio import sleep_forever
 from anyio.lowlevel import checkpoint, current_token
 
-from swarmguard._ground.fields import Seconds, check_delay, check_seconds, wrong_value
-from swarmguard._ground.monitor import Monitor
-from swarmguard._ground.waking import Waker
+from swarmguard._common.fields import Seconds, check_delay, check_seconds, wrong_value
+from swarmguard._common.monitor import Monitor
+from swarmguard._common.waking import Waker
 from swarmguard.events import Event
 
 __all__ = ["EventRecorder", "FakeClock"]

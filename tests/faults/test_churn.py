@@ -25,7 +25,7 @@ from swarmguard import (
     OverseerConfig,
     UnknownAgentError,
 )
-from swarmguard._ground import monitor
+from swarmguard._common import monitor
 from swarmguard.testing import FakeClock
 from tests.breaker_tools import BoomError, boom, in_thread
 from tests.faults.harness import check_counts, side_by_side, take_round

@@ -44,7 +44,7 @@ from swarmguard import (
     TimeWindow,
     UnknownAgentError,
 )
-from swarmguard._ground.monitor import _monitors
+from swarmguard._common.monitor import _monitors
 from swarmguard.asgi import create_app
 from swarmguard.logging import LoggingSink
 from swarmguard.otel import OTelMetrics

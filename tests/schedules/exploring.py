@@ -22,7 +22,7 @@ import interleave_test
 from interleave_test._scheduler import current_scheduler
 
 import swarmguard
-from swarmguard._ground import monitor
+from swarmguard._common import monitor
 from tests.schedules.searching import Search, touch
 from tests.schedules.touching import SHELLS
 

@@ -41,9 +41,9 @@ SHELLS = [
         "_breaker/permit.py",
         "_breaker/registry.py",
         "_breaker/trip.py",
-        "_ground/contained.py",
-        "_ground/monitor.py",
-        "_ground/outbox.py",
+        "_common/call_logged.py",
+        "_common/monitor.py",
+        "_common/outbox.py",
         "_overseer/core.py",
         "bus.py",
     )

@@ -17,7 +17,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from swarmguard import bus as bus_module
-from swarmguard._ground.waking import Waker
+from swarmguard._common.waking import Waker
 from swarmguard.bus import EventBus
 from swarmguard.events import Event
 from swarmguard.testing import FakeClock

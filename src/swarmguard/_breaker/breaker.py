@@ -12,16 +12,17 @@ from swarmguard._breaker.config import CircuitBreakerConfig
 from swarmguard._breaker.decorate import decorate
 from swarmguard._breaker.gate import Gate, Observer
 from swarmguard._breaker.permit import Permit
-from swarmguard._breaker.states import BreakerMode, BreakerStatus, CircuitState
-from swarmguard._ground.fields import (
+from swarmguard._breaker.values import BreakerStatus
+from swarmguard._common.fields import (
     Seconds,
     check_callable,
     check_callable_or_none,
     check_instance,
     check_seconds,
     check_text,
+    check_wiring,
 )
-from swarmguard._ground.wiring import check_wiring
+from swarmguard.circuit import BreakerMode, CircuitState
 from swarmguard.clock import Clock, SystemClock
 from swarmguard.events import Sink
 

@@ -8,7 +8,7 @@ from typing import ParamSpec, TypeVar
 from swarmguard._breaker.gate import Gate
 from swarmguard._breaker.kinds import check_awaitable, check_finished, plain_types
 from swarmguard._breaker.permit import Permit, raised, returned
-from swarmguard._ground.fields import check_callable
+from swarmguard._common.fields import check_callable
 
 P = ParamSpec("P")
 T = TypeVar("T")

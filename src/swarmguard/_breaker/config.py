@@ -7,7 +7,7 @@ from collections.abc import Callable
 import attrs
 
 from swarmguard._breaker.trip import ConsecutiveFailures, FailureRate
-from swarmguard._ground.fields import (
+from swarmguard._common.fields import (
     Seconds,
     check_callable_or_none,
     check_number,

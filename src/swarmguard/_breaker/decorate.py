@@ -14,7 +14,7 @@ from swarmguard._breaker.calls import call_with, execute_with
 from swarmguard._breaker.gate import Gate
 from swarmguard._breaker.kinds import Kind, check_finished, is_awaitable, kind_of, name_of, plain_types
 from swarmguard._breaker.passage import Passage
-from swarmguard._ground.fields import wrong_type
+from swarmguard._common.fields import wrong_type
 from swarmguard.errors import CircuitOpenError
 
 Fallback = Callable[..., Any]

@@ -36,13 +36,14 @@ from swarmguard._breaker.machine import (
     Ticket,
 )
 from swarmguard._breaker.permit import Permit
-from swarmguard._breaker.states import BreakerMode, BreakerStatus, CallRecord, CircuitState, Outcome
 from swarmguard._breaker.trip import Tally
-from swarmguard._ground.contained import contained
-from swarmguard._ground.fields import check_number, check_seconds
-from swarmguard._ground.moments import reached, until
-from swarmguard._ground.monitor import Monitor
-from swarmguard._ground.outbox import Outbox
+from swarmguard._breaker.values import BreakerStatus, CallRecord, Outcome
+from swarmguard._common.call_logged import call_logged
+from swarmguard._common.deadlines import reached, until
+from swarmguard._common.fields import check_number, check_seconds
+from swarmguard._common.monitor import Monitor
+from swarmguard._common.outbox import Outbox
+from swarmguard.circuit import BreakerMode, CircuitState
 from swarmguard.clock import Clock
 from swarmguard.errors import CircuitOpenError, RefusalReason
 from swarmguard.events import JSON, Sink
@@ -349,9 +350,9 @@ class Gate:
         if config.jitter:
             draw = self._random()
             if config.random is not None:
-                draw = contained("random", draw, _draw, config.random)
+                draw = call_logged("random", draw, _draw, config.random)
         if config.retry_after is not None and evidence is not None:
-            wish = contained("retry_after", None, _wish, config.retry_after, evidence)
+            wish = call_logged("retry_after", None, _wish, config.retry_after, evidence)
         return Terms(draw, wish)
 
     def _observe(self, observer: Observer, outcome: Outcome, started: float) -> None:
@@ -364,7 +365,7 @@ class Gate:
             while True:
                 outcome, started = self._late.pop(0)
                 seconds = 0.0 if outcome == "refused" else now - started
-                contained("the observer", None, observer, CallRecord(self.name, outcome, seconds))
+                call_logged("the observer", None, observer, CallRecord(self.name, outcome, seconds))
 
 
 def _source_of_jitter(config: CircuitBreakerConfig) -> Callable[[], float]:

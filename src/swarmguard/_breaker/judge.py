@@ -11,7 +11,7 @@ from typing import Any
 
 from swarmguard._breaker.config import CircuitBreakerConfig, ExceptionFilter
 from swarmguard._breaker.kinds import MisuseError
-from swarmguard._ground.contained import contained
+from swarmguard._common.call_logged import call_logged
 from swarmguard.errors import CircuitOpenError
 
 
@@ -59,14 +59,14 @@ def judge_result(config: CircuitBreakerConfig, value: object) -> Verdict:
 
 def is_failure(predicate: Callable[[Any], object], value: object) -> bool:
     """Ask a `record_result`; one that raises takes nothing for a failure."""
-    return contained("record_result", False, _ask, predicate, value)
+    return call_logged("record_result", False, _ask, predicate, value)
 
 
 def _takes(name: str, wanted: ExceptionFilter, exc: Exception, without: bool = False) -> bool:
     """Tell whether a filter takes the exception; a predicate that raises answers what the field's default would."""
     if isinstance(wanted, (type, tuple)):
         return isinstance(exc, wanted)
-    return contained(name, without, _ask, wanted, exc)
+    return call_logged(name, without, _ask, wanted, exc)
 
 
 def _ask(predicate: Callable[..., object], subject: object) -> bool:

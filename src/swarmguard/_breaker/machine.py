@@ -23,9 +23,10 @@ from enum import Enum, StrEnum
 from typing import Final, NamedTuple, cast
 
 from swarmguard._breaker.config import CircuitBreakerConfig
-from swarmguard._breaker.states import BreakerMode, BreakerStatus, CircuitState
 from swarmguard._breaker.trip import Tally
-from swarmguard._ground.moments import reached, until
+from swarmguard._breaker.values import BreakerStatus
+from swarmguard._common.deadlines import reached, until
+from swarmguard.circuit import BreakerMode, CircuitState
 from swarmguard.errors import RefusalReason
 
 LONGEST_RETRY_AFTER = 3600.0

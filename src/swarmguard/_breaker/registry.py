@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from swarmguard._breaker.breaker import CircuitBreaker
 from swarmguard._breaker.config import CircuitBreakerConfig
 from swarmguard._breaker.gate import Observer
-from swarmguard._breaker.states import BreakerStatus, CircuitState
-from swarmguard._ground.fields import check_callable_or_none, check_instance, check_text
-from swarmguard._ground.wiring import check_wiring
+from swarmguard._breaker.values import BreakerStatus
+from swarmguard._common.fields import check_callable_or_none, check_instance, check_text, check_wiring
+from swarmguard.circuit import CircuitState
 from swarmguard.clock import Clock, SystemClock
 from swarmguard.events import Sink
 

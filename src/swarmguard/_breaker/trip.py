@@ -15,8 +15,8 @@ from typing import Final
 
 import attrs
 
-from swarmguard._breaker.states import CircuitState
-from swarmguard._ground.fields import (
+from swarmguard._common.deadlines import reached
+from swarmguard._common.fields import (
     check_count,
     count,
     optional,
@@ -26,7 +26,7 @@ from swarmguard._ground.fields import (
     to_seconds_or_none,
     wrong_type,
 )
-from swarmguard._ground.moments import reached
+from swarmguard.circuit import CircuitState
 
 DEFAULT_MINIMUM_CALLS = 20
 """What `minimum_calls=None` stands for; a smaller count window stands for itself."""

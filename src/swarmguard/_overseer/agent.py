@@ -13,7 +13,7 @@ from uuid import UUID
 
 import attrs
 
-from swarmguard._ground.fields import wrong_type
+from swarmguard._common.fields import wrong_type
 from swarmguard._overseer.values import AgentHealth
 
 DEAD_AT: Final = 6

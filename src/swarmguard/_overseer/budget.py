@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from swarmguard._ground.moments import reached
+from swarmguard._common.deadlines import reached
 from swarmguard._overseer.agent import Agent
 from swarmguard._overseer.config import OverseerConfig
 from swarmguard._overseer.values import AgentHealth

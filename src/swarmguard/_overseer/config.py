@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from swarmguard._ground.fields import (
+from swarmguard._common.fields import (
     Validator,
     check_instance,
     check_number,

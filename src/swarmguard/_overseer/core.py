@@ -11,10 +11,10 @@ from uuid import UUID, uuid4
 
 from anyio.lowlevel import checkpoint
 
-from swarmguard._ground.fields import check_instance, check_text
-from swarmguard._ground.monitor import Monitor
-from swarmguard._ground.outbox import Outbox
-from swarmguard._ground.waking import Waker
+from swarmguard._common.fields import check_instance, check_text
+from swarmguard._common.monitor import Monitor
+from swarmguard._common.outbox import Outbox
+from swarmguard._common.waking import Waker
 from swarmguard._overseer.agent import Agent, Supervision
 from swarmguard._overseer.config import OverseerConfig
 from swarmguard._overseer.machine import OverseerMachine

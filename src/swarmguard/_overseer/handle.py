@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Literal, cast
 from uuid import UUID
 
-from swarmguard._ground.fields import wrong_type, wrong_value
+from swarmguard._common.fields import wrong_type, wrong_value
 from swarmguard._overseer.agent import Life, Trouble
 from swarmguard._overseer.core import Core
 from swarmguard._overseer.crew import Crew

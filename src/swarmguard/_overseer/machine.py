@@ -14,7 +14,7 @@ from enum import Enum, auto
 from typing import TypeVar, TypeVarTuple
 from uuid import UUID
 
-from swarmguard._ground.moments import reached, until
+from swarmguard._common.deadlines import reached, until
 from swarmguard._overseer import budget
 from swarmguard._overseer.agent import DEAD_AT, Agent, Attempt, Life, Supervision, Trouble
 from swarmguard._overseer.roster import DEAD, HEALTHY, Emit, Roster

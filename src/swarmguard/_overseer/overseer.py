@@ -8,8 +8,7 @@ from uuid import UUID
 
 from anyio import TASK_STATUS_IGNORED
 
-from swarmguard._ground.fields import check_callable, check_callable_or_none, check_instance, wrong_type
-from swarmguard._ground.wiring import check_wiring
+from swarmguard._common.fields import check_callable, check_callable_or_none, check_instance, check_wiring, wrong_type
 from swarmguard._overseer.agent import Trouble
 from swarmguard._overseer.config import OverseerConfig
 from swarmguard._overseer.core import Core

@@ -17,7 +17,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from uuid import UUID
 
-from swarmguard._ground.moments import reached
+from swarmguard._common.deadlines import reached
 from swarmguard._overseer import budget
 from swarmguard._overseer.agent import Agent, Supervision, Trouble
 from swarmguard._overseer.config import OverseerConfig

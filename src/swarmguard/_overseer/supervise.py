@@ -16,7 +16,7 @@ from uuid import UUID
 
 import anyio
 
-from swarmguard._ground.waking import Waker
+from swarmguard._common.waking import Waker
 from swarmguard._overseer.agent import Life, Supervision, Trouble
 from swarmguard._overseer.core import Core
 from swarmguard._overseer.crew import Crew, asked_to_stop

@@ -9,8 +9,8 @@ from uuid import UUID
 
 import attrs
 
-from swarmguard._breaker.states import BreakerStatus
-from swarmguard._ground.fields import wrong_type
+from swarmguard._breaker.values import BreakerStatus
+from swarmguard._common.fields import wrong_type
 from swarmguard.events import JSON
 
 

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import anyio
 
-from swarmguard._ground.moments import until
+from swarmguard._common.deadlines import until
 from swarmguard._overseer.agent import Attempt, Trouble
 from swarmguard._overseer.core import Core
 from swarmguard._overseer.crew import Crew, asked_to_stop

@@ -29,8 +29,8 @@ from collections.abc import Callable
 from typing import Protocol, TypeVar, cast
 from weakref import WeakValueDictionary
 
-from swarmguard._ground.contained import contained
-from swarmguard._ground.outbox import Outbox
+from swarmguard._common.call_logged import call_logged
+from swarmguard._common.outbox import Outbox
 
 T = TypeVar("T")
 
@@ -132,7 +132,7 @@ class Monitor:
     def _catch_up(self) -> None:
         while self._deferred:
             action, args = self._deferred.pop(0)
-            contained("a deferred action", None, action, *args)
+            call_logged("a deferred action", None, action, *args)
 
 
 _registering = threading.RLock()

@@ -10,7 +10,7 @@ T = TypeVar("T")
 D = TypeVar("D")
 
 
-def contained(what: str, fallback: D, callback: Callable[..., T], *args: object) -> T | D:
+def call_logged(what: str, fallback: D, callback: Callable[..., T], *args: object) -> T | D:
     """Call back and return the answer; an exception is logged under `what`, and the answer is `fallback`."""
     try:
         return callback(*args)

@@ -2,38 +2,14 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Literal
 
 import attrs
 
+from swarmguard.circuit import BreakerMode, CircuitState
 from swarmguard.events import JSON
 
 Outcome = Literal["success", "failure", "neutral", "stale", "refused"]
-
-
-class CircuitState(StrEnum):
-    """Where a circuit stands. The values are what the wire and the logs show."""
-
-    CLOSED = "Closed"
-    """Calls flow through."""
-    OPEN = "Open"
-    """Calls are refused; once the open time is up, the next one is admitted as a test call."""
-    HALF_OPEN = "HalfOpen"
-    """A few test calls are let through to find out whether the service is well again."""
-
-
-class BreakerMode(StrEnum):
-    """What an operator has decided over the breaker's head. A mode lasts until it is set back."""
-
-    NORMAL = "Normal"
-    """The circuit decides."""
-    ISOLATED = "Isolated"
-    """Every call is refused, whatever the results and however much time passes."""
-    DISABLED = "Disabled"
-    """Every call is admitted, and nothing is recorded."""
-    SHADOW = "Shadow"
-    """Every call is admitted, while the circuit moves and emits as if it were enforcing."""
 
 
 @attrs.frozen(kw_only=True)

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Mapping
 from datetime import timedelta
 
-from swarmguard._ground.contained import contained
+from swarmguard._common.call_logged import call_logged
 from swarmguard.clock import Clock
 from swarmguard.events import JSON, Event, Sink
 
@@ -64,4 +64,4 @@ class Outbox:
         event = Event(
             topic=full_topic, source=self._source, at=self._clock.now() - since, sequence=sequence, payload=payload
         )
-        contained(f"the sink, given {full_topic},", None, self._sink, event)
+        call_logged(f"the sink, given {full_topic},", None, self._sink, event)

@@ -20,14 +20,14 @@ import attrs
 import pytest
 import trio
 
-from swarmguard._ground import fields, monitor, waking
-from swarmguard._ground.contained import contained
-from swarmguard._ground.extra import Extra
-from swarmguard._ground.moments import reached, until
-from swarmguard._ground.monitor import Monitor
-from swarmguard._ground.outbox import Outbox
-from swarmguard._ground.waking import Waker
-from swarmguard._ground.wiring import check_wiring
+from swarmguard._common import fields, monitor, waking
+from swarmguard._common.call_logged import call_logged
+from swarmguard._common.deadlines import reached, until
+from swarmguard._common.extra import Extra
+from swarmguard._common.fields import check_wiring
+from swarmguard._common.monitor import Monitor
+from swarmguard._common.outbox import Outbox
+from swarmguard._common.waking import Waker
 from swarmguard.clock import SystemClock
 from swarmguard.testing import EventRecorder, FakeClock
 from tests.breaker_tools import SAFETY
@@ -289,13 +289,13 @@ def test_until():
 
 def test_a_callback_that_works(caplog):
     """The answer of a callback is passed on, and nothing is logged."""
-    assert contained("the sink", None, max, 1, 2) == 2
+    assert call_logged("the sink", None, max, 1, 2) == 2
     assert caplog.records == []
 
 
 def test_a_callback_that_raises(caplog):
     """The error of a callback goes to the `swarmguard` logger, and the answer is the fallback. [C4]"""
-    assert contained("the sink", "fallback", int, "x") == "fallback"
+    assert call_logged("the sink", "fallback", int, "x") == "fallback"
     (record,) = caplog.records
     assert (record.name, record.levelno) == ("swarmguard", logging.ERROR)
     assert record.getMessage() == "the sink raised; carrying on as if it were not there"
@@ -305,7 +305,7 @@ def test_a_callback_that_raises(caplog):
 def test_nothing_is_logged_as_the_interpreter_ends(monkeypatch, caplog):
     """A callback that raises in a finalizer at the very end is answered for, and needs no log that is gone. [C4]"""
     monkeypatch.setattr(sys, "is_finalizing", lambda: True)
-    assert contained("the sink", "fallback", lambda: 1 / 0) == "fallback"
+    assert call_logged("the sink", "fallback", lambda: 1 / 0) == "fallback"
     assert caplog.records == []
 
 
@@ -316,7 +316,7 @@ def test_what_is_no_error_passes_through():
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        contained("the sink", None, interrupt)
+        call_logged("the sink", None, interrupt)
 
 
 # The monitor

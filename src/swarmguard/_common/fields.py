@@ -105,6 +105,14 @@ def check_instance(name: str, value: object, cls: type[T], allowed: str | None =
     return value
 
 
+def check_wiring(clock: object, sink: object, topic_prefix: str) -> None:
+    """Raise unless the clock, the sink and the prefix of the topics are such as a breaker or an overseer can use."""
+    if not all(callable(getattr(clock, method, None)) for method in ("monotonic", "now", "sleep")):
+        wrong_type("clock", "a Clock, an object with monotonic(), now() and sleep()", clock)
+    check_callable_or_none("sink", sink)
+    check_text("topic_prefix", topic_prefix)
+
+
 def to_seconds(value: Seconds) -> float:
     """Convert a duration for an attrs field; what is no duration is left for the field's validator to name."""
     if isinstance(value, timedelta):
