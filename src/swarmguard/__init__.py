@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from swarmguard._breaker.breaker import CircuitBreaker as CircuitBreaker
     from swarmguard._breaker.config import CircuitBreakerConfig as CircuitBreakerConfig
     from swarmguard._breaker.permit import Permit as Permit
+    from swarmguard._breaker.policy import ConsecutiveFailures as ConsecutiveFailures
+    from swarmguard._breaker.policy import CountWindow as CountWindow
+    from swarmguard._breaker.policy import FailureRate as FailureRate
+    from swarmguard._breaker.policy import TimeWindow as TimeWindow
     from swarmguard._breaker.registry import CircuitBreakerRegistry as CircuitBreakerRegistry
-    from swarmguard._breaker.trip import ConsecutiveFailures as ConsecutiveFailures
-    from swarmguard._breaker.trip import CountWindow as CountWindow
-    from swarmguard._breaker.trip import FailureRate as FailureRate
-    from swarmguard._breaker.trip import TimeWindow as TimeWindow
     from swarmguard._breaker.values import BreakerStatus as BreakerStatus
     from swarmguard._breaker.values import CallRecord as CallRecord
     from swarmguard._overseer.config import OverseerConfig as OverseerConfig
@@ -46,7 +46,7 @@ else:
         "swarmguard._breaker.permit": ("Permit",),
         "swarmguard._breaker.registry": ("CircuitBreakerRegistry",),
         "swarmguard._breaker.values": ("BreakerStatus", "CallRecord"),
-        "swarmguard._breaker.trip": ("ConsecutiveFailures", "CountWindow", "FailureRate", "TimeWindow"),
+        "swarmguard._breaker.policy": ("ConsecutiveFailures", "CountWindow", "FailureRate", "TimeWindow"),
         "swarmguard._overseer.config": ("OverseerConfig",),
         "swarmguard._overseer.handle": ("AgentHandle",),
         "swarmguard._overseer.overseer": ("Overseer",),

@@ -21,7 +21,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 import attrs
 
 from swarmguard._breaker.config import CircuitBreakerConfig
-from swarmguard._breaker.permit import Permit, failed_early, raised
+from swarmguard._breaker.permit import Permit
 from swarmguard._breaker.registry import CircuitBreakerRegistry
 from swarmguard._common.fields import check_callable_or_none, check_instance, wrong_type
 from swarmguard.clock import Clock, SystemClock
@@ -134,7 +134,7 @@ class Step:
         if isinstance(exc, StopIteration | StopAsyncIteration):
             self._permit.succeed()
         else:
-            raised(self._permit, exc)
+            self._permit._raised(exc)
 
 
 class Transport(Generic[RequestT, ResponseT]):
@@ -296,7 +296,7 @@ def is_over(permit: Permit, response: Response) -> bool:
 
     A breaker that was made with no `record_result` of its own judges by the status, as those do that are made here.
     """
-    return failed_early(permit, response, default=failed)
+    return permit._failed_early(response, default=failed)
 
 
 def host_of(request: Request) -> str | None:

@@ -19,8 +19,8 @@ from swarmguard import (
     Permit,
     SwarmGuardError,
 )
-from swarmguard._breaker.gate import Observer
-from swarmguard._breaker.machine import NO_WISHES, BreakerMachine, Change, Place, Refusal, Ticket
+from swarmguard._breaker.machine import NO_DELAY, BreakerMachine, Change, ProbeSlot, Refusal, Ticket
+from swarmguard._breaker.observing import Observer
 from swarmguard._overseer.agent import Agent, Trouble
 from swarmguard._overseer.machine import OverseerMachine
 from swarmguard.testing import EventRecorder, FakeClock
@@ -150,9 +150,9 @@ class PureBreaker(Named):
             return False
         ticket = self.tickets[slot].pop()
         if how != "release":
-            self._tell(self.machine.settle(ticket, self.now, how == "fail", False, NO_WISHES)[1])
-        elif isinstance(ticket, Place):
-            self.machine.release(ticket)
+            self._tell(self.machine.settle(ticket, self.now, how == "fail", False, NO_DELAY)[1])
+        elif isinstance(ticket, ProbeSlot):
+            ticket.release()
         return True
 
     def drop(self, slot: object) -> None:
@@ -163,7 +163,7 @@ class PureBreaker(Named):
         self._tell(self.machine.reset(self.now))
 
     def trip(self, seconds: float) -> None:
-        self._tell(self.machine.trip(self.now, seconds, NO_WISHES))
+        self._tell(self.machine.trip(self.now, seconds, NO_DELAY))
 
     def mode(self, mode: BreakerMode) -> None:
         if mode is not self.machine.mode:

@@ -22,7 +22,7 @@ from swarmguard import (
     FailureRate,
     TimeWindow,
 )
-from swarmguard._breaker.trip import RateTally
+from swarmguard._breaker.policy import RateTally
 from swarmguard.testing import EventRecorder, FakeClock
 from tests.breaker_tools import (
     SAFETY,

@@ -25,7 +25,7 @@ from swarmguard._common.call_logged import call_logged
 from swarmguard._common.deadlines import reached, until
 from swarmguard._common.extra import Extra
 from swarmguard._common.fields import check_wiring
-from swarmguard._common.monitor import Monitor
+from swarmguard._common.monitor import PUT_OFF, SKIPPED, Monitor
 from swarmguard._common.outbox import Outbox
 from swarmguard._common.waking import Waker
 from swarmguard.clock import SystemClock
@@ -355,11 +355,11 @@ def test_one_thread_at_a_time():
 
 
 def test_an_action_from_inside_is_put_off():
-    """An action that reaches the monitor on the thread that is inside is done at the end, and answers None."""
+    """An action on the thread that is inside runs at the end, and `run` returns `PUT_OFF`."""
     guard, done = Monitor(), []
 
     def action():
-        assert guard.run(done.append, "from inside") is None
+        assert guard.run(done.append, "from inside") is PUT_OFF
         done.append("the whole action")
         return "answer"
 
@@ -368,15 +368,15 @@ def test_an_action_from_inside_is_put_off():
 
 
 def test_an_action_that_cannot_be_put_off():
-    """An action that is of no use later is left out where it would be put off, and done where it would not."""
+    """`try_run` returns `SKIPPED`, and runs nothing, on the thread that is inside; elsewhere it runs the action."""
     guard, done = Monitor(), []
 
     def action():
-        return guard.run(done.append, "from inside", put_off=False)
+        return [guard.try_run(done.append, "from inside")]
 
-    assert guard.run(action) is None
+    assert guard.run(action) == [SKIPPED]
     assert done == []
-    assert guard.run(max, 1, 2, put_off=False) == 2
+    assert guard.try_run(max, 1, 2) == 2
 
 
 def test_a_finalizer_inside_an_action_is_put_off():
@@ -480,7 +480,7 @@ def test_nobody_waits_for_a_lock_that_no_one_gives_back(monkeypatch):
         held = pool.submit(guard.run, hold)
         assert holds.wait(SAFETY)
         monkeypatch.setattr(sys, "is_finalizing", lambda: True)
-        assert guard.run(lambda: "done", put_off=False) is None
+        assert guard.try_run(lambda: "done") is SKIPPED
         assert guard.look(lambda: "seen") == "seen"
         go_on.set()
         held.result(SAFETY)
@@ -586,7 +586,7 @@ def test_a_fork_inside_an_action():
     def child():
         return "in the child", guard.run(max, 1, 2)
 
-    assert guard.run(in_a_child, child) == "('in the child', None)"
+    assert guard.run(in_a_child, child) == "('in the child', <NotRun.PUT_OFF: 'put off'>)"
     assert in_a_child(lambda: guard.run(max, 1, 2)) == "2"
 
 

@@ -1,6 +1,6 @@
-"""Circuit breakers.
+"""Circuit breakers, from the bottom up.
 
-From the pure to the practical: `states` and `config` are values, `trip` and `machine` decide and know no clock and no
-lock, `judge` reads outcomes, `gate` is the shell that owns the lock, the clock and the listeners, and `permit`,
-`block`, `decorate` and `breaker` are the ways in for users. `registry` keeps breakers by name.
+`values`, `counting`, `policy` and `config` are values and counts. `machine` holds every rule of a circuit and is pure.
+`classify`, `delay` and `observing` call user code. `core` owns the lock, the clock, the sink and the observer; `permit`
+is one admitted call. `decorate`, `block` and `breaker` are the faces for users, and `registry` keeps breakers by name.
 """

@@ -1,99 +1,100 @@
-"""`with breaker:` and `async with breaker:`: finding the entry of a block again at its exit.
+"""`with breaker:` and `async with breaker:`: how an exit finds the entry of its own block.
 
-One breaker guards many blocks at once: nested, in threads, in tasks, in generators that are resumed elsewhere. Neither
-a thread nor a context variable names a block, but the `with` statement itself does: the language loads `__exit__`
-*before* it calls `__enter__`, and keeps what it loaded until the block ends. So `__exit__` is a property: each loading
-leaves an exit in the slot of its thread, the `__enter__` that follows at once takes it from there, and the exit that
-the statement kept is the entry's own, wherever and in whatever order it is called.
+One breaker guards many blocks at once: nested, in threads, in tasks, and in generators that are resumed elsewhere.
+Neither a thread nor a context variable identifies a block, but the `with` statement does: the language loads `__exit__`
+before it calls `__enter__`, and keeps what it loaded until the block ends (language reference, 8.5, "The with
+statement"). So `__exit__` is a descriptor. Each time it is loaded, it leaves an exit in a slot of the current thread;
+`__enter__`, which is called next, takes the exit from there. The exit that the statement kept then belongs to that
+entry, wherever and in whatever order the blocks end.
 
-On the fast lane all blocks of one period may share one exit, since they all mean the same; off it, each has its own.
+On the fast path, all blocks of one closed period share one exit, since they all do the same. That is worth its lines:
+an exit of its own for each block costs twice as much. On the slow path each block has its own exit.
 
-Others (an `ExitStack`, which loads both from the class, or somebody who calls the two by hand) cannot be matched like
-that. Their entries wait in a list, and their exits take the latest from it.
+An `ExitStack` loads both methods from the class, and some code calls the two by hand. They cannot be matched like that:
+their entries wait in a list, and their exits take the latest one from it.
 """
 
 from __future__ import annotations
 
 from _thread import get_ident
-from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 from weakref import ref
 
-from swarmguard._breaker.gate import Gate
-from swarmguard._breaker.passage import Passage
-from swarmguard._breaker.trip import Tally
+from swarmguard._breaker.core import BreakerCore
+from swarmguard._breaker.machine import ClosedPeriod
+from swarmguard._breaker.permit import GuardedCall
 
+T = TypeVar("T")
 ExcType = type[BaseException] | None
 Exc = BaseException | None
 Traceback = TracebackType | None
 
 
-class OwnExit(Passage):
-    """The exit of one block.
+class OwnExit(GuardedCall):
+    """The exit of one block on the slow path, or of a block that began on it.
 
     Args:
-        guard: Whose block it is.
+        guard: The breaker of the block.
     """
 
     __slots__ = ("__weakref__", "guard")
 
     def __init__(self, guard: BlockGuard) -> None:
-        super().__init__(guard._gate)
+        super().__init__(guard._core)
         self.guard = guard
 
     def exit(self, exc_type: ExcType, exc: Exc, traceback: Traceback) -> None:
-        """Settle the call by how the block ended; one that was never entered was called by hand."""
+        """Settle the call of the block; without an entry, this exit was called by hand."""
         if not self.leave(exc):
             _forget(self)
             self.guard._leave_unmatched(exc)
 
     async def exit_async(self, exc_type: ExcType, exc: Exc, traceback: Traceback) -> None:
-        """The same, for `async with`."""
+        """Do what `exit` does, for `async with`."""
         self.exit(exc_type, exc, traceback)
 
 
 class SharedExit:
-    """The exit of every block that is entered on the fast lane in one period.
+    """The exit of every block that is entered on the fast path in one closed period.
 
     Args:
-        guard: Whose blocks they are.
-        period: The period.
+        guard: The breaker of the blocks.
+        period: The closed period.
     """
 
     __slots__ = ("guard", "period", "unmatched")
 
-    def __init__(self, guard: BlockGuard, period: Tally) -> None:
+    def __init__(self, guard: BlockGuard, period: ClosedPeriod) -> None:
         self.guard = guard
         self.period = period
         self.unmatched = guard._unmatched
 
     def exit(self, exc_type: ExcType, exc: Exc, traceback: Traceback) -> None:
-        """Settle the call by how the block ended."""
-        if exc is not None or self.period.heeds_success or self.unmatched:
-            self._exit_otherwise(exc)
+        """Settle the call of a block."""
+        if exc is not None or self.period.counts_successes or self.unmatched:
+            self._exit_slowly(exc)
 
     async def exit_async(self, exc_type: ExcType, exc: Exc, traceback: Traceback) -> None:
-        """The same, for `async with`."""
-        if exc is not None or self.period.heeds_success or self.unmatched:
-            self._exit_otherwise(exc)
+        """Do what `exit` does, for `async with`."""
+        if exc is not None or self.period.counts_successes or self.unmatched:
+            self._exit_slowly(exc)
 
-    def _exit_otherwise(self, exc: Exc) -> None:
+    def _exit_slowly(self, exc: Exc) -> None:
         if _forget(self) and self.guard._leave_unmatched(exc):  # no entry took this exit: it was called by hand
             return
         if exc is not None:
-            self.guard._gate.raised(self.period, exc)
-        elif self.period.heeds_success:
-            self.guard._gate.succeeded(self.period)
+            self.guard._core.record_exception(self.period, exc)
+        elif self.period.counts_successes:
+            self.guard._core.record_success(self.period)
 
 
 _loaded: dict[int, SharedExit | ref[OwnExit]] = {}
-"""By thread, the exit that was loaded last; its entry comes next, if somebody did not merely look at the method. (A
-`threading.local` takes twice as long.)"""
+"""By thread, the exit that was loaded last, until an entry takes it. (A `threading.local` takes twice as long.)"""
 
 
 def _forget(exit_: OwnExit | SharedExit) -> bool:
-    """Clear this thread's slot if the exit is there still: then no entry has taken it."""
+    """Clear the slot of this thread if the exit is still in it; return whether it was: no entry has taken it."""
     loaded = _loaded.get(get_ident())
     if loaded is not exit_ and not (isinstance(loaded, ref) and loaded() is exit_):
         return False
@@ -101,101 +102,72 @@ def _forget(exit_: OwnExit | SharedExit) -> bool:
     return True
 
 
-class _LoadedFromTheClass(type):
-    """Gives those who take the two methods from the class, as an `ExitStack` does, the ones for calls by hand."""
+class _Exit:
+    """The descriptor behind `__exit__`."""
 
-    @property
-    def __enter__(cls) -> Callable[[BlockGuard], BlockGuard]:
-        return cls._enter_by_hand
-
-    @property
-    def __exit__(cls) -> Callable[[BlockGuard, ExcType, Exc, Traceback], None]:
-        return cls._exit_by_hand
-
-    @property
-    def __aenter__(cls) -> Callable[[BlockGuard], Awaitable[BlockGuard]]:
-        return cls._aenter_by_hand
-
-    @property
-    def __aexit__(cls) -> Callable[[BlockGuard, ExcType, Exc, Traceback], Awaitable[None]]:
-        return cls._aexit_by_hand
-
-    def _enter_by_hand(cls, guard: BlockGuard) -> BlockGuard:
-        guard._enter_unmatched()
-        return guard
-
-    def _exit_by_hand(cls, guard: BlockGuard, exc_type: ExcType, exc: Exc, traceback: Traceback) -> None:
-        guard._leave_unmatched(exc)
-
-    async def _aenter_by_hand(cls, guard: BlockGuard) -> BlockGuard:
-        return cls._enter_by_hand(guard)
-
-    async def _aexit_by_hand(cls, guard: BlockGuard, exc_type: ExcType, exc: Exc, traceback: Traceback) -> None:
-        guard._leave_unmatched(exc)
+    def __get__(self, guard: BlockGuard | None, owner: type[BlockGuard]) -> Any:
+        if guard is None:
+            return _loaded_from_class(owner._exit_by_hand)
+        shared = guard._shared
+        if shared is not None and shared.period is guard._core.closed_period:
+            _loaded[get_ident()] = shared
+            return shared.exit
+        return guard._load_exit().exit
 
 
-class BlockGuard(metaclass=_LoadedFromTheClass):
-    """What makes a breaker a context manager, sync and async.
+class _AsyncExit:
+    """The descriptor behind `__aexit__`."""
+
+    def __get__(self, guard: BlockGuard | None, owner: type[BlockGuard]) -> Any:
+        if guard is None:
+            return _loaded_from_class(owner._exit_async_by_hand)
+        shared = guard._shared
+        if shared is not None and shared.period is guard._core.closed_period:
+            _loaded[get_ident()] = shared
+            return shared.exit_async
+        return guard._load_exit().exit_async
+
+
+def _loaded_from_class(by_hand: T) -> T:
+    """Return the exit for an `ExitStack` and for calls by hand; clear the slot of this thread."""
+    _loaded.pop(get_ident(), None)  # an exit that was loaded before does not belong to the next entry
+    return by_hand
+
+
+class BlockGuard:
+    """The part of a breaker that makes it a context manager, sync and async.
 
     Args:
-        gate: Admits and settles.
+        core: Admits the calls of the blocks and settles them.
     """
 
-    __slots__ = ("__weakref__", "_gate", "_shared", "_unmatched")
+    __slots__ = ("__weakref__", "_core", "_shared", "_unmatched")
 
-    def __init__(self, gate: Gate) -> None:
-        self._gate = gate
-        self._unmatched: list[Passage] = []
-        """The entries that no exit is known for, the latest last."""
+    def __init__(self, core: BreakerCore) -> None:
+        self._core = core
+        self._unmatched: list[GuardedCall] = []
+        """The entries without an exit of their own, the latest last."""
         self._shared: SharedExit | None = None
 
     def __enter__(self) -> Self:
         loaded = _loaded.pop(get_ident(), None)
         shared = self._shared
-        if shared is None or loaded is not shared or shared.period is not self._gate.fast:
-            self._enter_otherwise(loaded)
+        if shared is None or loaded is not shared or shared.period is not self._core.closed_period:
+            self._enter_slowly(loaded)
         return self
 
     async def __aenter__(self) -> Self:
         loaded = _loaded.pop(get_ident(), None)
         shared = self._shared
-        if shared is None or loaded is not shared or shared.period is not self._gate.fast:
-            self._enter_otherwise(loaded)
+        if shared is None or loaded is not shared or shared.period is not self._core.closed_period:
+            self._enter_slowly(loaded)
         return self
 
-    def _enter_unmatched(self) -> None:
-        passage = Passage(self._gate)
-        passage.enter()
-        self._unmatched.append(passage)
+    def _exit_by_hand(self, exc_type: ExcType, exc: Exc, traceback: Traceback) -> None:
+        self._leave_unmatched(exc)
 
-    def _leave_unmatched(self, exc: Exc) -> bool:
-        """Settle the latest entry that no exit is known for; return False when there is none."""
-        try:
-            passage = self._unmatched.pop()
-        except IndexError:
-            return False
-        return passage.leave(exc)
-
-    def _enter_otherwise(self, loaded: SharedExit | ref[OwnExit] | None) -> None:
-        """Enter on whichever lane, so that the exit that was loaded finds the entry."""
-        exit_ = loaded() if isinstance(loaded, ref) else loaded
-        if exit_ is None or exit_.guard is not self:
-            self._enter_unmatched()
-        elif isinstance(exit_, OwnExit):
-            exit_.enter()
-        else:  # the lane was closed since the exit was loaded, an instant ago
-            self._gate.overtaken()
-
-    def _load_exit(self) -> OwnExit | SharedExit:
-        """Return a new exit for the block that is about to be entered, and leave it where its entry looks."""
-        period = self._gate.fast
-        if period is None:
-            own = OwnExit(self)
-            _loaded[get_ident()] = ref(own)
-            return own
-        shared = self._shared = SharedExit(self, period)
-        _loaded[get_ident()] = shared
-        return shared
+    async def _exit_async_by_hand(self, exc_type: ExcType, exc: Exc, traceback: Traceback) -> None:
+        self._leave_unmatched(exc)
 
     if TYPE_CHECKING:
 
@@ -203,19 +175,36 @@ class BlockGuard(metaclass=_LoadedFromTheClass):
         async def __aexit__(self, exc_type: ExcType, exc: Exc, traceback: Traceback, /) -> None: ...
 
     else:
+        __exit__ = _Exit()
+        __aexit__ = _AsyncExit()
 
-        @property
-        def __exit__(self):
-            shared = self._shared
-            if shared is not None and shared.period is self._gate.fast:
-                _loaded[get_ident()] = shared
-                return shared.exit
-            return self._load_exit().exit
+    def _enter_slowly(self, loaded: SharedExit | ref[OwnExit] | None) -> None:
+        """Enter a block so that the exit that was loaded, if there is one, finds the entry."""
+        exit_ = loaded() if isinstance(loaded, ref) else loaded
+        if exit_ is None or exit_.guard is not self:
+            call = GuardedCall(self._core)
+            call.enter()
+            self._unmatched.append(call)
+        elif isinstance(exit_, OwnExit):
+            exit_.enter()
+        else:  # the fast path was closed after the exit was loaded
+            self._core.admit_late()
 
-        @property
-        def __aexit__(self):
-            shared = self._shared
-            if shared is not None and shared.period is self._gate.fast:
-                _loaded[get_ident()] = shared
-                return shared.exit_async
-            return self._load_exit().exit_async
+    def _leave_unmatched(self, exc: Exc) -> bool:
+        """Settle the latest entry without an exit of its own; return False if there is none."""
+        try:
+            call = self._unmatched.pop()
+        except IndexError:
+            return False
+        return call.leave(exc)
+
+    def _load_exit(self) -> OwnExit | SharedExit:
+        """Return a new exit for the block that is about to be entered, and leave it in the slot of this thread."""
+        period = self._core.closed_period
+        if period is None:
+            own = OwnExit(self)
+            _loaded[get_ident()] = ref(own)
+            return own
+        shared = self._shared = SharedExit(self, period)
+        _loaded[get_ident()] = shared
+        return shared

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import attrs
 
-from swarmguard._breaker.trip import ConsecutiveFailures, FailureRate
+from swarmguard._breaker.policy import ConsecutiveFailures, FailureRate
 from swarmguard._common.fields import (
     Seconds,
     check_callable_or_none,
@@ -20,10 +20,10 @@ from swarmguard._common.fields import (
 )
 
 ExceptionFilter = type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], object]
-"""Which exceptions are meant: a type, a tuple of types, or a predicate that is asked with the exception."""
+"""A type, a tuple of types, or a predicate that takes the exception."""
 
 LEAST_PROBE_TIMEOUT = 30.0
-"""What `probe_timeout=None` is at least: a healthy service may be slower than a short `timeout_duration`."""
+"""The least value of `probe_timeout=None`: a healthy service may be slower than a short `timeout_duration`."""
 
 
 def _check_filter(name: str, value: ExceptionFilter) -> None:
@@ -39,41 +39,42 @@ def _check_filter(name: str, value: ExceptionFilter) -> None:
 
 @attrs.frozen(kw_only=True)
 class CircuitBreakerConfig:
-    """How a breaker behaves. Frozen, comparable, and picklable as far as the callables in it are.
+    """The configuration of a breaker. Frozen, comparable, and picklable if the callables in it are.
 
-    The first four have the defaults of the Rust service whose names this package keeps. Durations are seconds (`int`,
-    `float` or `timedelta`) and are kept as `float`.
+    The first four defaults come from the Rust service whose names and defaults this package keeps. Durations are
+    seconds (`int`, `float` or `timedelta`), and are stored as `float`.
 
     Args:
-        failure_threshold: The failures in a row that open the circuit: 1 or more. Not looked at when `trip` is given.
-        success_threshold: The successful test calls that close it again: 1 or more; may exceed `half_open_max_calls`.
-        timeout_duration: How long the circuit stays open before a test call may be admitted: 0 or more; 0 means that
-            the very next call is a test call.
-        half_open_max_calls: The test calls that may be under way at any moment: 1 or more.
-        trip: When the circuit opens: a `ConsecutiveFailures` or a `FailureRate`. None means
+        failure_threshold: The failures in a row that open the circuit: 1 or more. Ignored if `trip` is given.
+        success_threshold: The successful probes that close the circuit: 1 or more; may exceed `half_open_max_calls`.
+        timeout_duration: How long the circuit stays open before a probe may be admitted: 0 or more. With 0 the very
+            next call is a probe. It limits no call.
+        half_open_max_calls: The number of slots, that is, of probes that may run at the same time: 1 or more.
+        trip: The policy that opens the circuit: a `ConsecutiveFailures` or a `FailureRate`. None:
             `ConsecutiveFailures(failure_threshold)`.
-        record_exceptions: The exceptions that count as failures. What is not an `Exception` (a cancellation,
-            `KeyboardInterrupt`) never counts.
-        ignore_exceptions: Exceptions that count neither way; asked before `record_exceptions`.
-        success_exceptions: Exceptions that count as successes, since the service did answer (a 404, say); asked
-            first.
-        record_result: A predicate of returned values; True counts the call as a failure. None: every returned value
-            is a success.
-        probe_timeout: How long a test call holds its place: more than 0. A slower one keeps its verdict but no longer
-            its place. None means `timeout_duration` or 30 s, whichever is longer.
+        record_exceptions: The exceptions that count as failures, by default every `Exception`. Other exceptions (a
+            cancellation, `KeyboardInterrupt`) are always neutral.
+        ignore_exceptions: The exceptions that are neutral; checked before `record_exceptions`.
+        success_exceptions: The exceptions that count as successes, because the service did answer (a 404, say);
+            checked first.
+        record_result: A predicate that takes the returned value; True counts the call as a failure. None: every
+            returned value is a success.
+        probe_timeout: How long a probe holds its slot: more than 0. After that its slot is free, but its outcome still
+            counts. None: `timeout_duration` or 30 s, whichever is longer.
         backoff_multiplier: The k-th opening in a row lasts `timeout_duration * backoff_multiplier ** (k - 1)`: more
-            than 0.
-        max_timeout_duration: The cap of that growth: more than 0. None: there is none.
-        jitter: The open time is lengthened by up to this share of it, at random: 0 to 1.
-        random: A callable to a number from 0 up to, not including, 1: the source of the jitter. None means
+            than 0. The default of 1.0 keeps it constant.
+        max_timeout_duration: The longest open time that the back-off can reach: more than 0. None: no limit.
+        jitter: The largest share of the open time that is added to it at random: 0 to 1.
+        random: A callable that returns a number from 0 up to, not including, 1: the source of the jitter. None:
             `random.random`.
-        retry_after: A callable from the failure that opens the circuit (the exception, or the returned value that
-            `record_result` takes for one) to the seconds after which the service wants to be asked again, or None. A
-            longer answer than the open time extends it, up to `max_timeout_duration`, or an hour where that is None.
+        retry_after: A callable that takes the failure that opens the circuit (the exception, or the value that
+            `record_result` classified as a failure) and returns the seconds until the service wants the next call, or
+            None. An answer longer than the open time extends it, up to `max_timeout_duration`, or up to an hour where
+            that is None. None: the open time is never extended.
 
     Raises:
-        TypeError: A value is of the wrong type; the message names the field, what it must be, and what came.
-        ValueError: A value is out of range; likewise.
+        TypeError: A value has the wrong type. The message names the field, what is allowed, and the value.
+        ValueError: A value is out of range. The message says the same.
     """
 
     failure_threshold: int = attrs.field(default=5, validator=count(1))
@@ -110,10 +111,10 @@ class CircuitBreakerConfig:
 
     @property
     def trip_policy(self) -> ConsecutiveFailures | FailureRate:
-        """When the circuit opens: `trip`, or what its None stands for."""
+        """The policy that opens the circuit: `trip`, or its default where that is None."""
         return ConsecutiveFailures(self.failure_threshold) if self.trip is None else self.trip
 
     @property
     def lease(self) -> float:
-        """The seconds that a test call may hold its place: `probe_timeout`, or what its None stands for."""
+        """The seconds that a probe may hold its slot: `probe_timeout`, or its default where that is None."""
         return max(self.timeout_duration, LEAST_PROBE_TIMEOUT) if self.probe_timeout is None else self.probe_timeout

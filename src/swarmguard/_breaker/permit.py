@@ -1,42 +1,43 @@
-"""The permit: one admitted call, to be settled once."""
+"""Permits: one admitted call each, settled once. All slow paths go through here."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import Any, Self, TypeVar
 
-from swarmguard._breaker.judge import FAILURE, NEUTRAL, SUCCESS, Verdict, is_failure, judge_exception, judge_result
-
-if TYPE_CHECKING:
-    from swarmguard._breaker.config import CircuitBreakerConfig
-    from swarmguard._breaker.gate import Gate
-    from swarmguard._breaker.machine import Ticket
+from swarmguard._breaker.classify import Classified, classify_exception, classify_result, is_failure
+from swarmguard._breaker.config import CircuitBreakerConfig
+from swarmguard._breaker.core import BreakerCore
+from swarmguard._breaker.machine import ClosedPeriod, Ticket
+from swarmguard._breaker.values import FAILURE, NEUTRAL, SUCCESS
+from swarmguard.errors import CircuitOpenError
 
 T = TypeVar("T")
+Fallback = Callable[..., Any]
 
 
 class Permit:
-    """The right to make one call, given by `CircuitBreaker.acquire()`.
+    """The right to make one call, returned by `CircuitBreaker.acquire()`.
 
-    Settle it with `succeed`, `fail` or `release`, from any thread; the first one counts. Or use it as a context
-    manager, sync or async: leaving the block is a success, leaving it by an exception is judged by the breaker's
-    configuration, and a permit that was settled inside the block stays as it was settled. A permit that is forgotten
-    and garbage-collected is released.
+    Settle it with `succeed`, `fail` or `release`, from any thread; the first of them counts. Or use it as a context
+    manager, sync or async: leaving the block is a success, an exception that leaves it is classified by the breaker's
+    configuration, and a permit that was settled inside the block stays as it was settled. A permit that is
+    garbage-collected unsettled is released.
     """
 
-    __slots__ = ("_gate", "_started", "_unsettled")
+    __slots__ = ("_core", "_started", "_unsettled")
 
-    def __init__(self, gate: Gate, ticket: Ticket, started: float) -> None:
-        self._gate = gate
+    def __init__(self, core: BreakerCore, ticket: Ticket, started: float) -> None:
+        self._core = core
         self._started = started
-        self._unsettled = [ticket]  # a list, since popping from one is atomic: exactly one caller gets the ticket
+        self._unsettled = [ticket]  # popping from a list is atomic, so exactly one caller gets the ticket
 
     def succeed(self) -> bool:
         """Settle the call as a success.
 
         Returns:
-            True when this settled it; False, and nothing changes, when it was settled before.
+            True if this settled the call; False, and nothing changes, if it was settled before.
         """
         return self._settle(SUCCESS)
 
@@ -44,28 +45,20 @@ class Permit:
         """Settle the call as a failure, whatever `exc` is.
 
         Args:
-            exc: What went wrong, for the configuration's `retry_after`; None when there is nothing to show it.
+            exc: The exception of the call, which the configuration's `retry_after` is given; None if there is none.
 
         Returns:
-            True when this settled it; False, and nothing changes, when it was settled before.
+            True if this settled the call; False, and nothing changes, if it was settled before.
         """
         return self._settle(FAILURE, exc)
 
     def release(self) -> bool:
-        """Settle the call as neutral: it counts neither way, and its place is free again.
+        """Settle the call as neutral: nothing is counted, and its slot is free again.
 
         Returns:
-            True when this settled it; False, and nothing changes, when it was settled before.
+            True if this settled the call; False, and nothing changes, if it was settled before.
         """
         return self._settle(NEUTRAL)
-
-    def _settle(self, verdict: Verdict, evidence: object = None) -> bool:
-        try:
-            ticket = self._unsettled.pop()
-        except IndexError:
-            return False
-        self._gate.settle(ticket, self._started, verdict, evidence)
-        return True
 
     def __enter__(self) -> Self:
         return self
@@ -76,7 +69,7 @@ class Permit:
         if exc is None:
             self.succeed()
         else:
-            raised(self, exc)
+            self._raised(exc)
 
     async def __aenter__(self) -> Self:
         return self
@@ -88,40 +81,117 @@ class Permit:
 
     def __del__(self) -> None:
         if getattr(self, "_unsettled", None):  # an interrupt may have stopped __init__
-            self._gate.drop(self._unsettled.pop(), self._started)
+            self._core.drop(self._unsettled.pop(), self._started)
+
+    def _returned(self, result: object) -> None:
+        """Settle the call by what it returned, as the configuration's `record_result` classifies it."""
+        self._settle_classified(classify_result, result)
+
+    def _raised(self, exc: BaseException) -> None:
+        """Settle the call by what it raised, as the configuration's exception filters classify it."""
+        self._settle_classified(classify_exception, exc)
+
+    def _failed_early(self, answer: object, *, default: Callable[[Any], bool]) -> bool:
+        """Settle a call that goes on after its answer, if the answer is a failure.
+
+        Args:
+            answer: What the configuration's `record_result` classifies.
+            default: Classifies it where the configuration has no `record_result`.
+
+        Returns:
+            Whether the answer is a failure. If not, the permit is still to be settled.
+        """
+        failed = is_failure(self._core.config.record_result or default, answer)
+        if failed:
+            self._settle(FAILURE, answer)
+        return failed
+
+    def _settle_classified(self, classify: Callable[[CircuitBreakerConfig, T], Classified], evidence: T) -> None:
+        try:
+            self._settle(classify(self._core.config, evidence), evidence)
+        finally:
+            if self._unsettled:  # the user's predicate was interrupted
+                self.release()
+
+    def _settle(self, outcome: Classified, evidence: object = None) -> bool:
+        try:
+            ticket = self._unsettled.pop()
+        except IndexError:
+            return False
+        self._core.settle(ticket, self._started, outcome, evidence)
+        return True
 
 
-def returned(permit: Permit, result: object) -> None:
-    """Settle by what the call returned, as the configuration's `record_result` judges it."""
-    _settle_judged(permit, judge_result, result)
+def request_permit(core: BreakerCore) -> Permit | CircuitOpenError:
+    """Return a permit for a call that is made now, or the refusal, not raised yet.
+
+    A caller that raises the refusal must delete its own reference: the error's traceback and the caller's frame would
+    keep each other alive.
+    """
+    now = core.monotonic()
+    ticket = core.admit(now)
+    return ticket if isinstance(ticket, CircuitOpenError) else Permit(core, ticket, now)
 
 
-def raised(permit: Permit, exc: BaseException) -> None:
-    """Settle by what the call raised, as the configuration's exception filters judge it."""
-    _settle_judged(permit, judge_exception, exc)
+def acquire_permit(core: BreakerCore) -> Permit:
+    """Return a permit for a call that is made now, or raise the refusal."""
+    permit = request_permit(core)
+    if isinstance(permit, CircuitOpenError):
+        try:
+            raise permit
+        finally:
+            del permit
+    return permit
 
 
-def failed_early(permit: Permit, answer: object, *, default: Callable[[Any], bool]) -> bool:
-    """Settle a call that goes on after its answer, if the answer is a failure already.
+class GuardedCall:
+    """A call that is more than one function call: a block, or a generator.
+
+    On the fast path it holds the closed period, on the slow path a permit.
 
     Args:
-        permit: The call's.
-        answer: What the configuration's `record_result` judges.
-        default: What judges where the configuration has no `record_result`.
-
-    Returns:
-        Whether it is a failure. If not, the permit is still to be settled.
+        core: Admits the call and settles it.
     """
-    failed = is_failure(permit._gate.config.record_result or default, answer)
-    if failed:
-        permit._settle(FAILURE, answer)
-    return failed
 
+    __slots__ = ("core", "period", "permit")
 
-def _settle_judged(permit: Permit, judge: Callable[[CircuitBreakerConfig, T], Verdict], evidence: T) -> None:
-    """Judge and settle; the place is given back even if the user's predicate is interrupted."""
-    try:
-        permit._settle(judge(permit._gate.config, evidence), evidence)
-    finally:
-        if permit._unsettled:
-            permit.release()
+    permit: Permit
+
+    def __init__(self, core: BreakerCore) -> None:
+        self.core = core
+        self.period: ClosedPeriod | None = None
+
+    def enter(self, fallback: Fallback | None = None) -> Fallback | None:
+        """Begin the call.
+
+        Args:
+            fallback: What runs instead of a call that is refused; None: the refusal is raised.
+
+        Returns:
+            None if the call is admitted; otherwise the fallback.
+        """
+        self.period = period = self.core.closed_period
+        if period is None:
+            permit = acquire_permit(self.core) if fallback is None else request_permit(self.core)
+            if isinstance(permit, CircuitOpenError):
+                return fallback
+            self.permit = permit
+        return None
+
+    def leave(self, exc: BaseException | None) -> bool:
+        """Settle the call by the exception that ended it, or as a success; return False if it has not begun."""
+        period = self.period
+        if period is not None:  # fast path, copy 5 of 5: see core.py
+            self.period = None
+            if exc is not None:
+                self.core.record_exception(period, exc)
+            elif period.counts_successes:
+                self.core.record_success(period)
+            return True
+        if not hasattr(self, "permit"):
+            return False
+        if exc is not None:
+            self.permit._raised(exc)
+        else:
+            self.permit.succeed()
+        return True

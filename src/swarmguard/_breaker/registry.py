@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from swarmguard._breaker.breaker import CircuitBreaker
 from swarmguard._breaker.config import CircuitBreakerConfig
-from swarmguard._breaker.gate import Observer
+from swarmguard._breaker.observing import Observer
 from swarmguard._breaker.values import BreakerStatus
 from swarmguard._common.fields import check_callable_or_none, check_instance, check_text, check_wiring
 from swarmguard.circuit import CircuitState

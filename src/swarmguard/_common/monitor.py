@@ -1,23 +1,23 @@
-"""The lock of a shell: what may run under it, and what happens when it cannot be had.
+"""The lock of a core: what may run under it, and what happens when it cannot be taken.
 
-A pure machine is guarded by one `Monitor`. Only the machine's own code runs under it, never a caller's function, a
-predicate, a clock, a sink or an `await`, so it is held for microseconds and two of them are never held at once.
+One `Monitor` guards one pure machine. Only the machine's own code runs under it, never a caller's function, a
+predicate, a clock, a sink or an `await`. So it is held for microseconds, and no thread ever holds two monitors.
 
-A thread knows by the lock itself whether it is inside (`RLock._is_owned`, which the standard library's own conditions
-ask as well): there is no instant at which it would be wrong.
+Four things can reach a machine at a bad moment, and a plain lock survives none of them:
 
-Four things can still reach a machine at a bad moment, and a plain lock survives none of them:
+- *A finalizer or a signal handler* runs between two bytecodes of the thread that holds the lock, and uses the same
+  object. A plain lock would deadlock; a re-entrant lock would let it into a half-made change. Here `run` puts the
+  action off: the holder of the lock does it before it lets go.
+- *A permit that is garbage-collected* can be finalized on any thread and must not wait for a lock at all. It calls
+  `defer`: the thread that holds or next takes the monitor does the work first. Every read takes the monitor, so the
+  delay cannot be observed.
+- *A finalizer at interpreter shutdown*: a daemon thread that was stopped may own the lock for good. The action is then
+  queued and never runs.
+- *A fork* copies locks that threads of the parent hold and that no thread of the child will release. Every monitor is
+  taken before a fork, so that the machines of the child are whole, and the child gets new locks.
 
-- *A finalizer or a signal handler* runs between two bytecodes of the thread that holds the lock and uses the same
-  object. A plain lock would wait for itself, and a re-entrant one would let it into a half-made change. Here `run`
-  puts its action off: the holder does it before it lets go.
-- *A dropped permit* is ended by the garbage collector, on any thread. It must not wait for a lock at all, so it only
-  defers: whoever takes the monitor next does the work first. Nobody can see the difference, since every look at the
-  machine takes the monitor.
-- *A finalizer at the end of the interpreter* may want a lock that a daemon thread held as it was stopped for ever. It
-  is treated like the first: nothing is done, since nobody is left to see it.
-- *A fork* copies locks that other threads hold, and nobody is left to release them. Every monitor is taken before a
-  fork, so that the child's machines are whole, and the child's locks are made new.
+`RLock._is_owned`, which the standard library's `Condition` uses as well, tells whether the current thread is inside.
+There is no instant at which its answer is wrong, which no flag set beside the lock could promise.
 """
 
 from __future__ import annotations
@@ -26,13 +26,27 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from typing import Protocol, TypeVar, cast
+from enum import Enum
+from typing import Final, Literal, Protocol, TypeVar, cast
 from weakref import WeakValueDictionary
 
 from swarmguard._common.call_logged import call_logged
 from swarmguard._common.outbox import Outbox
 
 T = TypeVar("T")
+
+
+class NotRun(Enum):
+    """Why an action has no result yet: the current thread is inside the monitor, or the lock will never be free."""
+
+    PUT_OFF = "put off"
+    """The action is queued. It runs before the lock is released."""
+    SKIPPED = "skipped"
+    """The action was not run and is not queued."""
+
+
+PUT_OFF: Final = NotRun.PUT_OFF
+SKIPPED: Final = NotRun.SKIPPED
 
 
 class _Lock(Protocol):
@@ -49,11 +63,11 @@ Action = tuple[Callable[..., object], tuple[object, ...]]
 
 
 class Monitor:
-    """A lock that finalizers, signal handlers and forks can live with.
+    """A lock that is safe to use from finalizers and signal handlers, and across forks.
 
     Args:
-        outbox: Where the actions queue their events: delivered each time the lock has been released. None when nobody
-            listens.
+        outbox: The queue of the events that actions emit; delivered each time the lock has been released. None: there
+            is no sink.
     """
 
     __slots__ = ("__weakref__", "_deferred", "_lock", "_outbox")
@@ -65,71 +79,83 @@ class Monitor:
         with _registering:
             _monitors[id(self)] = self
 
-    def run(self, action: Callable[..., T], *args: object, put_off: bool = True) -> T | None:
-        """Do `action(*args)` under the lock, deliver what it queued, and return what it returned.
+    def try_run(self, action: Callable[..., T], *args: object) -> T | Literal[NotRun.SKIPPED]:
+        """Run `action(*args)` under the lock, then deliver the events that it queued.
 
-        When this thread is inside already, the action is done later, before the lock is released, and None is
-        returned; with `put_off=False` it is not done at all.
+        Returns:
+            What the action returned; `SKIPPED` where this thread is inside already: the action was not run.
         """
         lock = self._lock
         if lock._is_owned() or (sys.is_finalizing() and self._is_held_for_good()):
-            if put_off:
-                self._deferred.append((action, args))
-            return None
+            return SKIPPED
         try:
             with lock:
                 try:
                     if self._deferred:
-                        self._catch_up()
+                        self._run_deferred()
                     return action(*args)
                 finally:
                     if self._deferred:
-                        self._catch_up()
+                        self._run_deferred()
         finally:
-            if self._deferred:  # something came while the lock was being let go
+            if self._deferred:  # deferred while the lock was being released
                 with self._lock:
-                    self._catch_up()
+                    self._run_deferred()
             if self._outbox is not None:
                 self._outbox.deliver()
 
+    def run(self, action: Callable[..., T], *args: object) -> T | Literal[NotRun.PUT_OFF]:
+        """Do what `try_run` does, but put the action off where this thread is inside already.
+
+        Returns:
+            What the action returned; `PUT_OFF` where it is put off: it runs before the lock is released.
+        """
+        result = self.try_run(action, *args)
+        if result is SKIPPED:
+            self.defer(action, *args)
+            return PUT_OFF
+        return result
+
     def look(self, reading: Callable[..., T], *args: object) -> T:
-        """Return `reading(*args)`, taken under the lock; never put off, so it changes nothing that an action needs."""
-        if self._lock._is_owned() or (sys.is_finalizing() and self._is_held_for_good()):
-            return reading(*args)
-        return cast(T, self.run(reading, *args))  # nothing can have entered this thread since: it is not put off
+        """Return `reading(*args)`, taken under the lock; where this thread is inside already, taken at once.
+
+        A reading is never put off, so it must not change what an action needs.
+        """
+        result = self.try_run(reading, *args)
+        return reading(*args) if result is SKIPPED else result
 
     def is_inside(self) -> bool:
-        """Tell whether this very thread is inside: a finalizer or a signal handler, which must call no user's code."""
+        """Return whether the current thread is inside: a finalizer or signal handler, which must not run user code."""
         return self._lock._is_owned()
 
     def defer(self, action: Callable[..., object], *args: object) -> None:
-        """Have `action(*args)` done under the lock by whoever holds it now or takes it next. Never waits."""
+        """Have `action(*args)` run under the lock by the thread that holds it now or takes it next. Never waits."""
         self._deferred.append((action, args))
 
     def hold_for_fork(self) -> None:
-        """Take the lock, so that nothing is half-done when the process is copied."""
+        """Take the lock, so that no change is half-made when the process is copied."""
         self._lock.acquire()
 
     def release_after_fork(self) -> None:
-        """Let the parent go on."""
+        """Release the lock in the parent."""
         self._lock.release()
 
     def renew_after_fork(self) -> None:
-        """Let the child go on, with a lock that no thread of the parent waits for."""
+        """Release the lock in the child, and replace it: threads of the parent may have been waiting for it."""
         self._lock.release()
-        if not self._lock._is_owned():  # otherwise this thread forked in the middle of an action, and is to finish it
+        if not self._lock._is_owned():  # else this thread forked in the middle of an action, which it will finish
             self._lock = cast(_Lock, threading.RLock())
         if self._outbox is not None:
             self._outbox.renew_after_fork()
 
     def _is_held_for_good(self) -> bool:
-        """Tell, while the interpreter ends, whether a thread that was stopped holds the lock."""
+        """Return whether, at interpreter shutdown, a stopped thread owns the lock."""
         free = self._lock.acquire(blocking=False)
         if free:
             self._lock.release()
         return not free
 
-    def _catch_up(self) -> None:
+    def _run_deferred(self) -> None:
         while self._deferred:
             action, args = self._deferred.pop(0)
             call_logged("a deferred action", None, action, *args)
@@ -142,7 +168,7 @@ _held: list[Monitor] = []
 
 def _before_fork() -> None:
     _registering.acquire()
-    # A list of references is made in one step; iterating would fail if another thread dropped a monitor meanwhile.
+    # A list of references is made in one step; iteration would fail if another thread dropped a monitor meanwhile.
     _held.extend(monitor for known in _monitors.valuerefs() if (monitor := known()) is not None)
     for monitor in _held:
         monitor.hold_for_fork()

@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 from anyio.lowlevel import checkpoint
 
 from swarmguard._common.fields import check_instance, check_text
-from swarmguard._common.monitor import Monitor
+from swarmguard._common.monitor import SKIPPED, Monitor
 from swarmguard._common.outbox import Outbox
 from swarmguard._common.waking import Waker
 from swarmguard._overseer.agent import Agent, Supervision
@@ -51,7 +51,12 @@ class Core:
         Returns:
             What the action returned; None where it has to be put off (see `Monitor`).
         """
-        return self._monitor.run(action, self.clock.monotonic(), *args)
+        now = self.clock.monotonic()
+        result = self._monitor.try_run(action, now, *args)
+        if result is SKIPPED:
+            self._monitor.defer(action, now, *args)
+            return None
+        return result
 
     def look(self, reading: Callable[[float, *Ts], T], *args: *Ts) -> T:
         """Return one of the machine's readings as of now."""

@@ -188,7 +188,7 @@ def test_who_does_not_observe_does_not_pay(registry, metrics):
     """As a sink alone, the metrics count changes and no calls, and calls stay on their fast lane. [B20]"""
     breaker = CircuitBreaker("jupiter", sink=metrics)
     breaker.call(int)
-    assert breaker._gate.fast is not None
+    assert breaker._core.closed_period is not None
     breaker.trip()
     refused(breaker)
     assert read(registry, "swarmguard_circuit_calls_total") == {}

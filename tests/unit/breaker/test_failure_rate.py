@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from swarmguard import BreakerMode, CircuitState, ConsecutiveFailures, CountWindow, FailureRate, TimeWindow
-from swarmguard._breaker.trip import RateTally, TimeTally
+from swarmguard._breaker.counting import DeferredSuccesses, RateThresholds, TimeWindowCounter
 from tests.breaker_tools import BoomError, build, fail, neutral, refused, succeed
 
 
@@ -247,7 +247,7 @@ def test_busy_time_window(clock):
         breaker.acquire().fail()
         clock.advance(0.001)
     assert breaker.status().failure_count == 4000
-    assert len(breaker._gate.fast._ticks) < 1300  # a thousand moments of their own, the rest by hundredths of a second
+    assert len(breaker._core.closed_period.counter._buckets) < 1300  # a thousand exact ones, then one per 0.01 s
     clock.advance(6.01)
     assert breaker.status().failure_count < 4000
     clock.advance(4)
@@ -257,18 +257,18 @@ def test_busy_time_window(clock):
 # Slow calls
 
 
-# Successes that are jotted down
+# Deferred successes
 
 
 class Meeting(deque):
-    """The notes of a tally, in which something else happens at the instant of a note, before it or after it."""
+    """A queue of deferred successes in which something else happens right before or right after one is added."""
 
     def __init__(self, before=None, after=None):
         super().__init__()
         self.before, self.after = before, after
 
     def append(self, moment):
-        """Note a moment, and let the rest happen."""
+        """Add a moment, and let the rest happen."""
         if self.before:
             self.before()
         super().append(moment)
@@ -276,44 +276,49 @@ class Meeting(deque):
             self.after()
 
 
+def deferred_of(breaker):
+    """Return the deferred successes of a closed breaker."""
+    return breaker._core.closed_period.counter.deferred
+
+
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_success_that_meets_a_failure_is_counted_once(clock, when):
-    """A success that is noted at the instant of a failure is counted once, and may still be the one that trips [B17].
+    """A success that is deferred at the instant of a failure is counted once, and may be the one that trips [B17].
 
-    Noted before the failure it is counted with it; after it, it is one that may decide.
+    Deferred before the failure, it is counted with it; deferred after it, it is recorded and compared.
     """
     breaker = rate(clock, window=TimeWindow(10), minimum_calls=3)
-    tally = breaker._gate.fast
-    tally._jotted = Meeting(**{when: lambda: fail(breaker, 2)})
+    deferred_of(breaker)._moments = Meeting(**{when: lambda: fail(breaker, 2)})
     breaker(lambda: None)()
     assert breaker.state is CircuitState.OPEN
 
 
 def test_success_that_was_counted_meanwhile_is_not_recorded_again(clock):
-    """A success that a failure has already taken into account changes nothing more [B17]."""
+    """A deferred success that a failure has already counted is not counted again [B17]."""
     breaker = rate(clock, window=TimeWindow(10), minimum_calls=4)
-    breaker._gate.fast._jotted = Meeting(after=lambda: fail(breaker, 2))
+    deferred_of(breaker)._moments = Meeting(after=lambda: fail(breaker, 2))
     breaker(lambda: None)()
     assert breaker.state is CircuitState.CLOSED  # three calls, not four
 
 
-def test_success_that_comes_too_late_for_a_failure_is_recorded(clock):
-    """A success that is noted after a failure has looked at the notes must be recorded, for it may decide [B17]."""
+def test_success_after_a_failure_has_counted_the_deferred_is_recorded():
+    """A success that comes after a failure has emptied the queue must be recorded, since it may trip [B17]."""
     answers = []
 
-    class Overtaken(TimeTally):
-        def _take_jotted(self):
-            taken = super()._take_jotted()
-            answers.append(self.jot(0.0))
+    class Overtaken(DeferredSuccesses):
+        def take(self):
+            taken = super().take()
+            answers.append(self.add(0.0))
             return taken
 
-    tally = Overtaken(FailureRate(window=TimeWindow(10)), 10.0)
-    tally.record(True, False, 0.0)
+    counter = TimeWindowCounter(10.0, RateThresholds(20, 0.5, 1.0))
+    counter.deferred = Overtaken(allowed=True)
+    counter.record(True, False, 0.0)
     assert answers == [False]
 
 
-def test_notes_are_forgotten_each_at_its_own_time(clock):
-    """A success that was jotted down leaves the window when it is as old as that, not when it was counted [B17]."""
+def test_deferred_successes_are_forgotten_each_at_its_own_time(clock):
+    """A deferred success leaves the window at its own age, not at the age of the moment when it was counted [B17]."""
     breaker = rate(clock, window=TimeWindow(10), minimum_calls=4)
     service = breaker(lambda: None)
     for _ in range(3):
@@ -326,99 +331,98 @@ def test_notes_are_forgotten_each_at_its_own_time(clock):
     assert breaker.state is CircuitState.OPEN  # four, and half of them failed
 
 
-def test_a_streak_has_nothing_to_jot_down():
-    """Successes in a row are not counted, so none is jotted down: one that ends a streak is recorded [B1]."""
-    tally = ConsecutiveFailures().tally()
-    assert (tally.jots, tally.jot(0.0)) == (False, False)
+def test_consecutive_failures_defer_nothing():
+    """The policy of consecutive failures defers no success: a success that ends a row is recorded [B1]."""
+    assert ConsecutiveFailures().new_counter().deferred is None
 
 
 def test_when_a_success_need_not_be_recorded():
-    """A success that changes nothing is not heeded, and one that decides nothing is jotted down [B1] [B17].
+    """A success that changes nothing is skipped, and one that cannot trip is deferred [B1] [B17].
 
-    Nothing but the cost shows it, so the tallies are asked: the first success of all, each one before and after the
-    window is full, and those before, with and after a failure.
+    Only the cost shows it, so the counters are asked: before the first success, before each one until and after the
+    window is full, and before, with and after a failure.
     """
-    assert not ConsecutiveFailures().tally().heeds_success
-    full = FailureRate(window=CountWindow(4), minimum_calls=2).tally()
+    assert not ConsecutiveFailures().new_counter().counts_successes
+    full = FailureRate(window=CountWindow(4), minimum_calls=2).new_counter()
     seen = []
     for _ in range(5):
-        seen.append((full.heeds_success, full.jots))
+        seen.append((full.counts_successes, full.deferred.allowed))
         full.record(False, False, 0.0)
     assert seen == [(True, False), (True, False), (True, True), (True, True), (False, True)]
-    timed = FailureRate(window=TimeWindow(10), minimum_calls=100).tally()
-    assert timed.jots
+    timed = FailureRate(window=TimeWindow(10), minimum_calls=100).new_counter()
+    assert timed.deferred.allowed
     timed.record(False, False, 0.0)
-    assert timed.jots
+    assert timed.deferred.allowed
     timed.record(True, False, 0.0)
-    assert not timed.jots
+    assert not timed.deferred.allowed
     timed.record(False, False, 10.0)
-    assert timed.jots
+    assert timed.deferred.allowed
 
 
-def test_notes_that_another_thread_takes_back(clock):
-    """A note that is gone when it is to be taken out was taken back, and is recorded by whoever took it [B17]."""
+def test_deferred_success_that_another_thread_takes_back(clock):
+    """A deferred success that its thread takes back while they are counted is recorded by that thread [B17]."""
 
     class Elusive(deque):
         def __len__(self):
             return super().__len__() + 1
 
     breaker = rate(clock, window=TimeWindow(10), minimum_calls=2)
-    breaker._gate.fast._jotted = Elusive()
+    deferred_of(breaker)._moments = Elusive()
     breaker(lambda: None)()
     fail(breaker)
     assert breaker.state is CircuitState.OPEN
 
 
-def test_notes_are_as_many_as_that(monkeypatch):
-    """The page of a tally takes so many notes, and not one more [B17]."""
-    monkeypatch.setattr(RateTally, "MOST_JOTTED", 3)
-    tally = FailureRate(window=TimeWindow(10)).tally()
-    assert [tally.jot(0.0) for _ in range(5)] == [True, True, True, False, False]
+def test_the_limit_of_deferred_successes(monkeypatch):
+    """As many successes as the limit are deferred, and not one more [B17]."""
+    monkeypatch.setattr(DeferredSuccesses, "LIMIT", 3)
+    deferred = DeferredSuccesses(allowed=True)
+    assert [deferred.add(0.0) for _ in range(5)] == [True, True, True, False, False]
 
 
-def test_moments_are_shared_from_the_limit_on(monkeypatch):
-    """Up to the limit each call keeps its own moment; past it, calls a thousandth of the window apart share one [B17].
+def test_buckets_are_shared_from_the_limit_on(monkeypatch):
+    """Up to the limit each moment has its own bucket; past it, calls a thousandth of the window apart share one [B17].
 
-    Here the limit is four moments, so that the share is a quarter of the window.
+    Here the limit is four buckets, so that calls up to a quarter of the window apart share one.
     """
-    monkeypatch.setattr(TimeTally, "EXACT_TICKS", 4)
-    tally = FailureRate(window=TimeWindow(8), minimum_calls=100).tally()
+    monkeypatch.setattr(TimeWindowCounter, "EXACT_BUCKETS", 4)
+    counter = FailureRate(window=TimeWindow(8), minimum_calls=100).new_counter()
     for moment in (0.0, 0.001, 0.002, 0.003, 1.0, 3.0, 3.001):
-        tally.record(True, False, moment)
-    assert [tick.calls for tick in tally._ticks] == [1, 1, 1, 1, 2, 1]
-    assert [tally.failure_count(moment) for moment in (8.0, 8.001, 8.003, 8.999, 9.0)] == [6, 5, 3, 3, 1]
+        counter.record(True, False, moment)
+    assert [bucket.calls for bucket in counter._buckets] == [1, 1, 1, 1, 2, 1]
+    assert [counter.failure_count(moment) for moment in (8.0, 8.001, 8.003, 8.999, 9.0)] == [6, 5, 3, 3, 1]
 
 
-def test_notes_of_one_moment_are_counted_together():
-    """Notes are added to what was counted before them [B17]."""
-    tally = FailureRate(window=TimeWindow(10), minimum_calls=4).tally()
+def test_deferred_successes_of_one_moment_are_counted_together():
+    """Deferred successes are added to the calls that were counted before them [B17]."""
+    counter = FailureRate(window=TimeWindow(10), minimum_calls=4).new_counter()
     for _ in range(2):
-        tally.jot(0.0)
-        tally.record(False, False, 0.0)
-    assert tally.record(True, False, 0.0) is False  # one of five
-    tally.record(True, False, 0.0)
-    assert tally.record(True, False, 0.0) is False  # three of seven
-    assert tally.record(True, False, 0.0) is True
+        counter.deferred.add(0.0)
+        counter.record(False, False, 0.0)
+    assert counter.record(True, False, 0.0) is False  # one of five
+    counter.record(True, False, 0.0)
+    assert counter.record(True, False, 0.0) is False  # three of seven
+    assert counter.record(True, False, 0.0) is True
 
 
 @pytest.mark.parametrize("window", [CountWindow(4), TimeWindow(10)])
-def test_no_noted_success_was_slow(window):
-    """Where no duration makes a call slow, no success is, however low the rate [B17]."""
-    tally = FailureRate(window=window, minimum_calls=1, slow_call_rate=0.1).tally()
+def test_no_deferred_success_is_slow(window):
+    """Without a `slow_call_duration` no success is slow, however low the `slow_call_rate` [B17]."""
+    counter = FailureRate(window=window, minimum_calls=1, slow_call_rate=0.1).new_counter()
     for _ in range(20):
-        if not tally.jot(0.0):
-            assert tally.record(False, False, 0.0) is False
-    assert tally.record(False, False, 0.0) is False
+        if not counter.deferred.add(0.0):
+            assert counter.record(False, False, 0.0) is False
+    assert counter.record(False, False, 0.0) is False
 
 
-def test_notes_are_bounded(clock):
-    """Successes are not jotted down without end: memory does not grow with the calls [B17]."""
+def test_deferred_successes_are_bounded(clock):
+    """The queue of deferred successes is bounded: memory does not grow with the number of calls [B17]."""
     breaker = rate(clock, window=TimeWindow(10))
-    tally, service = breaker._gate.fast, breaker(lambda: None)
-    for _ in range(5 * RateTally.MOST_JOTTED):
+    counter, service = breaker._core.closed_period.counter, breaker(lambda: None)
+    for _ in range(5 * DeferredSuccesses.LIMIT):
         service()
-    assert len(tally._jotted) <= RateTally.MOST_JOTTED
-    assert len(tally._ticks) == 1
+    assert len(counter.deferred) <= DeferredSuccesses.LIMIT
+    assert len(counter._buckets) == 1
 
 
 @pytest.mark.parametrize("mode", [BreakerMode.DISABLED, BreakerMode.ISOLATED])
@@ -490,7 +494,7 @@ def test_slow_calls_are_forgotten_with_their_moment():
     """Slow calls of one moment are counted together, and leave a time window together [B17]."""
     tally = FailureRate(
         window=TimeWindow(10), minimum_calls=4, slow_call_duration=1, slow_call_rate=0.9, threshold=1.0
-    ).tally()
+    ).new_counter()
     for moment in (0.0, 0.0, 5.0, 10.0):  # the first two have left the window when the last comes
         assert not tally.record(False, True, moment)
     assert not tally.record(False, False, 10.0)

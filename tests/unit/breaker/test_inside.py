@@ -13,7 +13,7 @@ from swarmguard import BreakerMode, CircuitBreaker, CircuitBreakerConfig, Circui
 def inside(breaker, act):
     """Do something as a finalizer does that strikes while its thread is inside."""
     box = []
-    breaker._gate._monitor.run(lambda: box.append(act()))
+    breaker._core._monitor.run(lambda: box.append(act()))
     return box[0]
 
 
@@ -136,7 +136,7 @@ def test_a_change_that_is_broken_off_leaves_the_circuit_whole(clock, monkeypatch
     def run_out(change):
         raise MemoryError
 
-    monkeypatch.setattr(type(breaker._gate), "_changed", lambda gate, change: run_out(change))
+    monkeypatch.setattr(type(breaker._core), "_locked_announce", lambda core, change: run_out(change))
     with pytest.raises(MemoryError):
         breaker.acquire().fail()
     monkeypatch.undo()

@@ -9,7 +9,6 @@ import anyio
 import pytest
 
 from swarmguard import CircuitBreaker, CircuitBreakerConfig, CircuitOpenError, CircuitState, Permit
-from swarmguard._breaker.permit import failed_early
 from tests.breaker_tools import (
     BoomError,
     FatalError,
@@ -348,9 +347,9 @@ def test_a_call_that_fails_before_its_end(clock, judged):
     )
     bad, good = "bad", "good"
     open_still, failed = breaker.acquire(), breaker.acquire()
-    assert failed_early(open_still, good, default=lambda answer: judged or answer == bad) is False
+    assert open_still._failed_early(good, default=lambda answer: judged or answer == bad) is False
     assert open_still.release() is True
-    assert failed_early(failed, bad, default=lambda answer: not judged and answer == bad) is True
+    assert failed._failed_early(bad, default=lambda answer: not judged and answer == bad) is True
     assert failed.release() is False
     assert shown == [bad]
     assert breaker.state is CircuitState.OPEN

@@ -1,7 +1,7 @@
-"""Both lanes of a breaker count alike: what is jotted down without a lock can be told from what is recorded by nothing.
+"""Both paths of a breaker count alike: a success that is deferred has the effect of one that is recorded at once.
 
-The same calls go through two breakers. One has an observer, so all of its calls take permits and are recorded at once;
-the other takes the fast lane whenever it can.
+The same calls go through two breakers. One has an observer, so all of its calls take the slow path and are recorded at
+once; the other takes the fast path whenever it can.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarmguard import CircuitOpenError, CountWindow, FailureRate, TimeWindow
-from swarmguard._breaker.trip import RateTally, TimeTally
+from swarmguard._breaker.counting import DeferredSuccesses, TimeWindowCounter
 from swarmguard.testing import FakeClock
 from tests.breaker_tools import BoomError, build
 
@@ -44,17 +44,17 @@ def policies(draw):
 
 
 @pytest.fixture(autouse=True)
-def small_pages(monkeypatch):
-    """Let the notes run full, and moments be shared, within a handful of calls."""
-    monkeypatch.setattr(RateTally, "MOST_JOTTED", 5)
-    monkeypatch.setattr(TimeTally, "EXACT_TICKS", 20)
+def small_limits(monkeypatch):
+    """Let the queue of deferred successes run full, and moments share buckets, within a handful of calls."""
+    monkeypatch.setattr(DeferredSuccesses, "LIMIT", 5)
+    monkeypatch.setattr(TimeWindowCounter, "EXACT_BUCKETS", 20)
 
 
 @given(policy=policies(), steps=STEPS)
-def test_both_lanes_count_alike(policy, steps):
-    """A call moves the circuit and its counts alike, whichever lane it took [B17] [B20]."""
+def test_both_paths_count_alike(policy, steps):
+    """A call moves the circuit and its counts alike, whichever path it took [B17] [B20]."""
     clock = FakeClock()
-    lanes = [
+    paths = [
         build(clock, trip=policy, success_threshold=1, timeout_duration=1.0, observer=observer)
         for observer in (None, lambda record: None)
     ]
@@ -63,7 +63,7 @@ def test_both_lanes_count_alike(policy, steps):
         if not good:
             raise BoomError
 
-    guarded = [breaker(service) for breaker in lanes]
+    guarded = [breaker(service) for breaker in paths]
 
     def call(good):
         for function in guarded:
@@ -81,5 +81,5 @@ def test_both_lanes_count_alike(policy, steps):
                     call(True)
             case seconds:
                 clock.advance(seconds)
-        fast, recorded = (breaker.status() for breaker in lanes)
+        fast, recorded = (breaker.status() for breaker in paths)
         assert fast == recorded
