@@ -1,7 +1,7 @@
-"""What the package raises.
+"""The exceptions that the package raises.
 
-Every error carries its facts as attributes, so that callers never parse a message, and survives pickling and copying:
-each passes all of its facts on to `Exception`, which is what pickle rebuilds it from.
+Every error has its facts as attributes, so that callers never parse a message. Every error can be pickled and copied,
+since it passes all of its facts to `Exception`, from which pickle rebuilds it.
 """
 
 from __future__ import annotations
@@ -17,32 +17,30 @@ RefusalReason = Literal["open", "half_open", "isolated"]
 
 
 class SwarmGuardError(Exception):
-    """The base of every error that swarmguard raises on its own account."""
+    """The base class of every exception that swarmguard raises itself."""
 
 
 class CircuitBreakerError(SwarmGuardError):
-    """The base of the errors of circuit breakers."""
+    """The base class of the exceptions of circuit breakers."""
 
 
 class CircuitOpenError(CircuitBreakerError):
     """The breaker refused a call: the protected code did not run.
 
-    A fresh one is raised for each refusal.
+    Each refusal raises a new instance.
 
     Args:
         name: The breaker's name.
-        state: The breaker's state at the refusal.
-        retry_after: Seconds until a test call may be admitted, 0.0 when it may be now; None when only an operator can
-            end the refusals (the breaker is isolated).
-        reason: `"open"` (the service is left alone), `"half_open"` (every test call's place is taken) or `"isolated"`
-            (an operator's mode).
+        state: The state of the circuit.
+        retry_after: The seconds until a probe may be admitted; 0.0 when one may be admitted now, None when only an
+            operator can end the refusals (the breaker is isolated).
+        reason: `"open"` (the open time is not over), `"half_open"` (every slot is taken) or `"isolated"` (the mode).
     """
 
     def __init__(self, name: str, state: CircuitState, retry_after: float | None, reason: RefusalReason) -> None:
         super().__init__(name, state, retry_after, reason)
 
-    # The facts are read from `args`, which `Exception` keeps as soon as the object is there. So whoever makes a refusal
-    # by `__new__` alone, as the breaker does, has a whole one, for a third of the time.
+    # The facts are read from `args`, which `BaseException.__new__` sets: an error made by `__new__` alone is complete.
 
     @property
     def name(self) -> str:
@@ -51,35 +49,35 @@ class CircuitOpenError(CircuitBreakerError):
 
     @property
     def state(self) -> CircuitState:
-        """The breaker's state at the refusal."""
+        """The state of the circuit at the time of the refusal."""
         return cast(CircuitState, self.args[1])
 
     @property
     def retry_after(self) -> float | None:
-        """Seconds until a test call may be admitted; None when only an operator can end the refusals."""
+        """The seconds until a probe may be admitted; None when only an operator can end the refusals."""
         return cast("float | None", self.args[2])
 
     @property
     def reason(self) -> RefusalReason:
-        """What refused the call."""
+        """Why the call was refused."""
         return cast("RefusalReason", self.args[3])
 
     def __str__(self) -> str:
         match self.reason:
             case "isolated":
-                return f"circuit {self.name!r} is isolated by an operator: call refused until the mode is set back"
+                return f"circuit {self.name!r} is isolated by an operator: call refused until its mode is set to NORMAL"
             case "half_open":
-                why = "is half-open and every test call's place is taken"
+                why = "is half-open and all of its probe slots are taken"
             case _:
                 why = "is open"
         return f"circuit {self.name!r} {why}: call refused, try again in {self.retry_after or 0.0:.3f} s"
 
 
 class UnknownAgentError(SwarmGuardError):
-    """No agent of that id is registered.
+    """No agent with this id is registered.
 
     Args:
-        agent_id: The id that was asked for.
+        agent_id: The id.
     """
 
     def __init__(self, agent_id: UUID) -> None:
@@ -91,10 +89,10 @@ class UnknownAgentError(SwarmGuardError):
 
 
 class DuplicateAgentError(SwarmGuardError):
-    """An agent of that id is registered already.
+    """An agent with this id is registered already.
 
     Args:
-        agent_id: The id that is taken.
+        agent_id: The id.
     """
 
     def __init__(self, agent_id: UUID) -> None:
@@ -106,7 +104,7 @@ class DuplicateAgentError(SwarmGuardError):
 
 
 class StaleAgentError(SwarmGuardError):
-    """The handle belongs to an earlier incarnation of the agent, or to one that has ended: its holder should stop.
+    """The handle belongs to an earlier incarnation of the agent, or to an agent that has ended: stop using it.
 
     Args:
         agent_id: The agent's id.
@@ -123,12 +121,12 @@ class StaleAgentError(SwarmGuardError):
 
 
 class AgentExhaustedError(SwarmGuardError):
-    """A supervised agent died and will not be restarted; its last error is the `__cause__`.
+    """A supervised agent died and will not be restarted. Its last error is the `__cause__`.
 
     Args:
-        agent_id: The agent's id. It stays listed as Dead until it is unregistered.
+        agent_id: The agent's id. The agent stays listed as Dead until it is unregistered.
         agent_type: The agent's type.
-        restart_count: How many restarts were made.
+        restart_count: The restarts that were made.
     """
 
     def __init__(self, agent_id: UUID, agent_type: str, restart_count: int) -> None:

@@ -1,4 +1,4 @@
-"""Telling callables apart: what a decorator must make of one, and what a returned value is."""
+"""Tell kinds of callables apart, and tell awaitable results from others."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any, cast
 
 
 class MisuseError(TypeError):
-    """The wrong way in was taken for this callable. It says nothing of the service, so it counts neither way."""
+    """A callable was passed to the wrong method. It says nothing about the service, so it is neutral."""
 
 
 class Kind(Enum):
-    """What a call of a callable gives."""
+    """The kind of a callable, by what a call of it returns."""
 
     PLAIN = auto()
     COROUTINE = auto()
@@ -41,14 +41,14 @@ def kind_of(fn: Callable[..., object]) -> Kind:
 _GENERATORS = (GeneratorType, AsyncGeneratorType)
 
 MOST_PLAIN_TYPES = 256
-"""How many types are remembered: enough for a program's own, few enough not to keep a mock's alive by the thousand."""
+"""The most types to remember: enough for a program, and few enough not to keep thousands of mock types alive."""
 
 plain_types: set[type] = {type(None), bool, int, float, complex, str, bytes, list, tuple, dict, set, frozenset}
-"""Types whose values are known not to be awaitable. Looking a type up here is all that the usual call pays."""
+"""Types whose values are not awaitable. Looking the type up is all that the usual call pays for the check."""
 
 
 def is_awaitable(value: object) -> bool:
-    """Tell whether `await` takes the value, from its type alone: a lazy proxy must not be woken by the question."""
+    """Return whether the value can be awaited, by its type alone: a lazy proxy must not run code for the check."""
     cls = type(value)
     if cls is GeneratorType:
         return bool(cast("GeneratorType[Any, Any, Any]", value).gi_code.co_flags & inspect.CO_ITERABLE_COROUTINE)
@@ -56,17 +56,17 @@ def is_awaitable(value: object) -> bool:
 
 
 def check_finished(fn: Callable[..., object], result: object) -> None:
-    """Raise when the call has run nothing yet: what came back must be awaited, or iterated.
+    """Raise if the call has run nothing yet, because its result must first be awaited or iterated.
 
-    A type that passes is remembered as plain.
+    The type of a result that passes is added to `plain_types`.
     """
     if _is_unstarted_generator(fn, result):
         raise _generator_function(fn)
     if is_awaitable(result):
         if isinstance(result, Coroutine):
-            result.close()  # or it would complain that nobody awaited it
+            result.close()  # avoids the warning "coroutine was never awaited"
         raise MisuseError(
-            f"{name_of(fn)} is sync code, yet it returned an awaitable ({type(result).__name__}):"
+            f"{name_of(fn)} must return a value that is not awaitable, got {type(result).__name__};"
             " use 'await breaker.execute(...)', or decorate an 'async def'"
         )
     if type(result) not in _GENERATORS and len(plain_types) < MOST_PLAIN_TYPES:
@@ -74,27 +74,28 @@ def check_finished(fn: Callable[..., object], result: object) -> None:
 
 
 def check_awaitable(fn: Callable[..., object], result: object) -> None:
-    """Raise when what came back cannot be awaited."""
+    """Raise if the result cannot be awaited."""
     if type(result) is CoroutineType or is_awaitable(result):
         return
     if _is_unstarted_generator(fn, result):
         raise _generator_function(fn)
     raise MisuseError(
-        f"{name_of(fn)} returned {type(result).__name__}, which nobody can await: use 'breaker.call(...)' for sync code"
+        f"{name_of(fn)} must return an awaitable, got {type(result).__name__};"
+        " use 'breaker.call(...)' for sync functions"
     )
 
 
 def name_of(fn: Callable[..., object]) -> str:
-    """Return the name of a callable for people to read."""
+    """Return the name of a callable for messages."""
     return getattr(fn, "__qualname__", None) or type(fn).__qualname__
 
 
 def _is_unstarted_generator(fn: Callable[..., object], value: object) -> bool:
-    """Tell whether the value is what a call of a generator function gives: an iterator that has run nothing yet."""
+    """Return whether the value is the generator of a generator function, which has run nothing yet."""
     return type(value) in _GENERATORS and kind_of(fn) in {Kind.GENERATOR, Kind.ASYNC_GENERATOR}
 
 
 def _generator_function(fn: Callable[..., object]) -> MisuseError:
     return MisuseError(
-        f"{name_of(fn)} is a generator function, which no single call can guard: decorate it with the breaker instead"
+        f"{name_of(fn)} is a generator function, and calling it runs nothing yet; decorate it with the breaker"
     )
