@@ -1,4 +1,4 @@
-"""Every async face of a breaker, cancelled at each of its await points."""
+"""Every async method of a breaker, cancelled at each of its await points."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def permit(breaker: CircuitBreaker, work: Work) -> None:
 
 
 async def fallen_back(breaker: CircuitBreaker, work: Work) -> None:
-    """Call with a fallback, which is not needed."""
+    """Call a function with a fallback, which is not needed."""
 
     @breaker.with_fallback(work)
     async def guarded() -> None:
@@ -79,7 +79,7 @@ FACES = [decorated, executed, block, sync_block, permit, fallen_back, iterated]
 @pytest.mark.parametrize("face", FACES, ids=lambda face: face.__name__)
 @pytest.mark.parametrize("observed", [False, True], ids=["", "observed"])
 def test_a_cancelled_test_call_is_neutral(backend, native, face, observed, explored) -> None:
-    """Wherever a test call is cancelled, it gives its place back and counts for nothing [B3] [B6] [T01]."""
+    """Wherever a probe is cancelled, it frees its slot and counts as nothing [B3] [B6] [T01]."""
 
     class TestCall(Scene):
         def __init__(self) -> None:
@@ -113,7 +113,7 @@ def test_a_cancelled_test_call_is_neutral(backend, native, face, observed, explo
 @WAYS
 @pytest.mark.parametrize("face", FACES, ids=lambda face: face.__name__)
 def test_a_cancelled_call_of_a_closed_circuit_is_neutral(backend, native, face, explored) -> None:
-    """Wherever a call is cancelled, the failures in a row stay as they are [B6] [T01]."""
+    """Wherever a call is cancelled, the consecutive failures stay as they are [B6] [T01]."""
 
     class Call(Scene):
         def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The async faces of the integrations, cancelled at each of their await points."""
+"""The async methods of the integrations, cancelled at each of their await points."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ CLIENTS = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:Async generator 'httpx")  # on trio, httpx drops generators of its own half-read
+@pytest.mark.filterwarnings("ignore:Async generator 'httpx")  # on trio, httpx drops generators of its own half-way
 @WAYS
 @pytest.mark.parametrize("client", CLIENTS)
 @pytest.mark.parametrize("streamed", [False, True], ids=["read", "streamed"])
 def test_a_cancelled_request_is_neutral(backend, native, client, streamed, explored) -> None:
-    """Wherever a request is cancelled, on its way or in its body, it gives its place back and counts for nothing.
+    """Wherever a request is cancelled, on its way or in its body, it frees its slot and counts as nothing.
 
     [B3] [B6] [T01]
     """
@@ -67,7 +67,7 @@ def test_a_cancelled_request_is_neutral(backend, native, client, streamed, explo
                     return
                 async with (
                     client.stream("GET", "http://service/") as response,
-                    aclosing(response.aiter_bytes()) as parts,  # the client leaves it half-read on trio
+                    aclosing(response.aiter_bytes()) as parts,  # on trio the client leaves it half-way
                 ):
                     async for _ in parts:
                         await checkpoint()
@@ -82,7 +82,7 @@ def test_a_cancelled_request_is_neutral(backend, native, client, streamed, explo
 
 
 async def allow(request: object) -> bool:
-    """Let everybody in, after a while."""
+    """Authorize every request after a short wait."""
     await checkpoint()
     return True
 
@@ -92,7 +92,7 @@ async def allow(request: object) -> bool:
     ("method", "path"), [("GET", "/swarm/status"), ("POST", "/swarm/agents"), ("GET", "/swarm/events")]
 )
 def test_a_cancelled_answer_leaves_nothing(backend, native, method, path, explored) -> None:
-    """Wherever an answer of the app is cancelled, an agent is registered whole or not at all, and no stream stays.
+    """Wherever a request to the app is cancelled, an agent is registered fully or not at all, and no stream stays.
 
     [H2] [H4]
     """

@@ -1,4 +1,4 @@
-"""Every async face of an overseer, of a subscription and of a clock, cancelled at each of its await points."""
+"""Every async method of an overseer, a subscription and a clock, cancelled at each of its await points."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class SwarmScene(Scene):
         self.overseer = Overseer(self.config, clock=self.clock, sink=self.events)
 
     def check(self) -> None:
-        """See that nobody waits, that nobody sleeps, and that the counts are those of the agents."""
+        """Check that no waiter and no sleeper is left, and that the counts match the agents."""
         assert not self.overseer._core._waiting
         assert repr(self.clock).endswith("0 asleep>")
         healths = [status.health for status in self.overseer.get_all_agent_statuses()]
@@ -35,7 +35,7 @@ class SwarmScene(Scene):
 @WAYS
 @pytest.mark.parametrize("heartbeat", ["auto", "manual"])
 def test_a_cancelled_agent_is_gone(backend, native, heartbeat, explored) -> None:
-    """Wherever the block of an agent is cancelled, the agent is unregistered, and did not fail [O12]."""
+    """Wherever the block of an agent is cancelled, the agent is unregistered without a failure [O12]."""
 
     class Agent(SwarmScene):
         async def act(self) -> None:
@@ -55,7 +55,7 @@ def test_a_cancelled_agent_is_gone(backend, native, heartbeat, explored) -> None
 
 @WAYS
 def test_a_cancelled_wait_is_forgotten(backend, native, explored) -> None:
-    """Wherever a wait for the swarm is cancelled, no waiter is left, and it can be paused and resumed again [O9]."""
+    """Wherever a wait for the resume is cancelled, no waiter is left, and pausing and resuming work again [O9]."""
 
     class Wait(SwarmScene):
         def __init__(self) -> None:
@@ -96,7 +96,7 @@ def test_a_cancelled_checkpoint_is_forgotten(backend, native, explored) -> None:
 @WAYS
 @pytest.mark.parametrize("limit", [1, 10])
 def test_a_cancelled_watch_takes_its_restarts_back(backend, native, limit, explored) -> None:
-    """Wherever `run` is cancelled, the restarts under way are not counted, and every agent may be restarted [O11]."""
+    """Wherever `run` is cancelled, open restarts are not counted, and every agent may be restarted [O11]."""
 
     class Watch(SwarmScene):
         config = OverseerConfig(max_concurrent_restarts=limit, restart_cooldown_secs=0, max_restart_attempts=10)
@@ -141,7 +141,7 @@ def test_a_cancelled_watch_takes_its_restarts_back(backend, native, limit, explo
 @WAYS
 @pytest.mark.parametrize("heartbeat", ["auto", "manual"])
 def test_a_cancelled_supervision_leaves_nothing(backend, native, heartbeat, explored) -> None:
-    """Wherever `supervise` is cancelled, in a life, between two or as it ends, the agent is gone [O13]."""
+    """Wherever `supervise` is cancelled (in an incarnation, between two, or at its end), the agent is gone [O13]."""
 
     class Supervision(SwarmScene):
         lives = 0
@@ -170,7 +170,7 @@ def test_a_cancelled_supervision_leaves_nothing(backend, native, heartbeat, expl
 
 @WAYS
 def test_a_cancelled_reader_loses_no_event(backend, native, explored) -> None:
-    """Wherever a reader is cancelled, each event was given to it or is still there [C5]."""
+    """Wherever a reader is cancelled, each event has been given to it or is still there [C5]."""
 
     class Reader(Scene):
         def __init__(self) -> None:
@@ -203,7 +203,7 @@ def test_a_cancelled_reader_loses_no_event(backend, native, explored) -> None:
 
 @WAYS
 def test_a_cancelled_sleeper_is_forgotten(backend, native, explored) -> None:
-    """Wherever a sleep by a `FakeClock` is cancelled, or the task that moves it, nobody is left asleep [C2]."""
+    """Wherever a sleep by a `FakeClock`, or the task that moves the clock, is cancelled, no sleeper is left [C2]."""
 
     class Sleepers(Scene):
         moves_its_clock = True

@@ -1,4 +1,4 @@
-"""What the tests of faults share: jobs side by side, and what must be true after anything."""
+"""What the fault tests share: parallel jobs, and checks that hold after any fault."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.threads.interleave import wait_for
 
 
 def side_by_side(*jobs: Callable[[], Any]) -> list[Any]:
-    """Run the jobs at once, each in a thread of its own, and return what they returned; the first error is raised."""
+    """Run the jobs at once, each in its own thread, and return their results; raise the first error."""
     results: dict[int, Any] = {}
     errors: list[BaseException] = []
 
@@ -35,7 +35,7 @@ def side_by_side(*jobs: Callable[[], Any]) -> list[Any]:
 
 
 def check_numbers(events: EventRecorder) -> None:
-    """See that each emitter's events came in order, each once, and none is missing."""
+    """Check that each emitter's events are complete, in order and without duplicates."""
     last: Counter[str] = Counter()
     for event in events.events:
         last[event.source] += 1
@@ -43,7 +43,7 @@ def check_numbers(events: EventRecorder) -> None:
 
 
 def check_story(events: EventRecorder, breaker: CircuitBreaker) -> None:
-    """See that the events of this breaker are moves of the table, one after the other, to where the circuit is."""
+    """Check that the events of this breaker follow the transition table and end in its current state."""
     check_numbers(events)
     state = CircuitState.CLOSED
     for event in events.events:
@@ -55,7 +55,7 @@ def check_story(events: EventRecorder, breaker: CircuitBreaker) -> None:
 
 
 def take_round(breaker: CircuitBreaker, clock: FakeClock) -> None:
-    """Take the breaker round all its states, with an operator's reset before."""
+    """Reset the breaker, and take it through all its states."""
     breaker.set_mode(BreakerMode.NORMAL)
     breaker.reset()
     succeed(breaker)
@@ -67,7 +67,7 @@ def take_round(breaker: CircuitBreaker, clock: FakeClock) -> None:
 
 
 def check_counts(overseer: Overseer) -> None:
-    """See that the swarm's counts are those of its agents."""
+    """Check that the swarm's counts match its agents."""
     health = overseer.get_swarm_health()
     counted = Counter(status.health for status in overseer.get_all_agent_statuses())
     assert counted == {

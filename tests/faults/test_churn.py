@@ -1,4 +1,4 @@
-"""Ten thousand of everything, made and dropped while they are in use: nothing leaks, and nothing wedges."""
+"""Ten thousand breakers, agents and subscriptions that are created and dropped while in use: nothing leaks."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from tests.faults.harness import check_counts, side_by_side, take_round
 
 MANY = 10_000
 SLACK = 250_000
-"""Bytes that may come and go between two rounds, as dicts and deques do: less than any object for each of so many."""
+"""Bytes by which two rounds may differ, since dicts and deques grow in steps: less than any object each would take."""
 
 
 @pytest.fixture(autouse=True)
 def _nothing_but_our_objects():
-    """Keep the collector from looking through all that the other tests have left."""
+    """Exclude the objects of other tests from garbage collection."""
     gc.collect()
     gc.freeze()
     yield
@@ -45,7 +45,7 @@ def _nothing_but_our_objects():
 
 
 def check_nothing_grows(act):
-    """Do the act three times; see that the third leaves no more memory in use than the second, and no lock at all."""
+    """Run the act three times; check that the third run leaves no more memory than the second, and no lock."""
     locks = len(monitor._monitors)
     act()
     tracemalloc.start()
@@ -73,13 +73,13 @@ def in_a_block(breaker):
 
 
 def in_a_dropped_permit(breaker):
-    """Forget a permit, in a cycle."""
+    """Drop a permit in a reference cycle."""
     cycle = [breaker.acquire()]
     cycle.append(cycle)
 
 
 def in_a_dropped_generator(breaker):
-    """Forget a guarded generator in its middle."""
+    """Drop a guarded generator half-way."""
     next(breaker(lambda: (yield))())
 
 
@@ -87,7 +87,7 @@ FACES = [in_a_call, in_a_block, in_a_dropped_permit, in_a_dropped_generator]
 
 
 def test_ten_thousand_breakers():
-    """Breakers that come and go in a registry, while threads call them by every face, leave nothing [R1] [R2] [B13]."""
+    """Breakers that come and go in a registry, while threads call them in every way, leak nothing [R1] [R2] [B13]."""
     clock, bus = FakeClock(), EventBus()
     config = CircuitBreakerConfig(failure_threshold=1, success_threshold=1, timeout_duration=1)
     registry = CircuitBreakerRegistry(config, clock=clock, sink=bus, observer=lambda _: None)
@@ -122,7 +122,7 @@ def test_ten_thousand_breakers():
 
 
 def test_ten_thousand_agents():
-    """Agents that come, fail, fall silent, are restarted and go, in threads, leave nothing [O1] [O4] [O7] [O14]."""
+    """Agents that start, fail, fall silent, restart and stop in threads leak nothing [O1] [O4] [O7] [O14]."""
     clock = FakeClock()
     overseer = Overseer(OverseerConfig(restart_cooldown_secs=0), clock=clock, sink=lambda _: None)
     bystander = overseer.register_agent("bystander")
@@ -172,7 +172,7 @@ def test_ten_thousand_agents():
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_thousands_of_waits(backend):
-    """Waits that are cancelled, for events, a resumption, a tick or a restart, leave nothing behind [C5] [O9] [O13]."""
+    """Cancelled waits for events, a resume, a tick or a restart leak nothing [C5] [O9] [O13]."""
     clock, bus = FakeClock(), EventBus()
     overseer = Overseer(clock=clock, sink=bus)
     overseer.pause_swarm()
@@ -199,7 +199,7 @@ def test_thousands_of_waits(backend):
 
 
 def test_ten_thousand_subscriptions():
-    """Subscriptions that are closed, dropped, or dropped in cycles, while threads publish, leave nothing [C5]."""
+    """Subscriptions that are closed or dropped, even in cycles, while threads publish, leak nothing [C5]."""
     bus = EventBus()
     breaker = CircuitBreakerRegistry(sink=bus).get_or_create("a")
     over = threading.Event()
@@ -238,7 +238,7 @@ def test_ten_thousand_subscriptions():
 
 
 def test_exits_that_nobody_uses_keep_one_breaker_a_thread():
-    """Looking at a breaker's exit, as `hasattr` does, keeps no breaker alive but the last that a thread looked at.
+    """Reading a breaker's `__exit__`, as `hasattr` does, keeps alive only the last breaker that a thread read.
 
     [B14]
     """

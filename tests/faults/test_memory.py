@@ -1,4 +1,4 @@
-"""Memory pressure: the collector at work at every line of the package, and memory that runs out at every call."""
+"""Memory pressure: garbage collection at every line of the package, and a `MemoryError` at every call."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.threads.interleave import PACKAGE, at_every_line
 
 @pytest.fixture(autouse=True)
 def _nothing_but_our_garbage():
-    """Keep the collector from looking through all that the other tests have left."""
+    """Exclude the objects of other tests from garbage collection."""
     frozen = gc.get_freeze_count()
     gc.collect()
     gc.freeze()
@@ -43,9 +43,9 @@ def _nothing_but_our_garbage():
 
 @contextlib.contextmanager
 def collecting(litter):
-    """Make garbage with `litter`, and collect it, at the first visits of each line of the package.
+    """Create garbage with `litter`, and collect it, at the first visits of each line of the package.
 
-    Not at all of them: work that makes new work at each of its lines would never end. The value counts the visits.
+    Later visits are left out, since work that creates new work at each of its lines would never end. Yields the counts.
     """
     visits: Counter[tuple[str, int]] = Counter()
 
@@ -69,7 +69,7 @@ def collecting(litter):
 
 
 def guarded(breaker):
-    """Return a guarded generator that stands in the middle."""
+    """Return a guarded generator that is suspended half-way."""
 
     @breaker
     def numbers():
@@ -82,7 +82,7 @@ def guarded(breaker):
 
 
 def blocked(breaker):
-    """Return a generator that stands in a guarded block."""
+    """Return a generator that is suspended in a guarded block."""
 
     def block():
         with breaker:
@@ -94,10 +94,10 @@ def blocked(breaker):
 
 
 class Scene:
-    """Breakers, a registry, an overseer and a bus, with garbage of every kind about them.
+    """Breakers, a registry, an overseer and a bus, with garbage of every kind around them.
 
     Attributes:
-        seen: What was seen of it.
+        events: The events that were emitted.
     """
 
     def __init__(self):
@@ -111,17 +111,17 @@ class Scene:
         self.breakers = [self.registry.get_or_create("a"), build(self.clock, self.sink, name="b", failure_threshold=2)]
 
     def sink(self, event):
-        """Keep the event, and publish it."""
+        """Record the event, and publish it."""
         self.events(event)
         self.bus(event)
 
     def observe(self, record):
-        """Note the verdicts."""
+        """Record the outcomes, except for neutral and refused."""
         if record.outcome not in ("neutral", "refused"):
             self.outcomes.append(record.outcome)
 
     def litter(self):
-        """Leave garbage in cycles, each of which gives something back as it is collected."""
+        """Drop objects in cycles, each of which releases something when it is collected."""
         for breaker in (*self.breakers, self.open):
             for hold in (lambda breaker: breaker.acquire(), guarded, blocked):
                 with contextlib.suppress(CircuitOpenError):
@@ -165,13 +165,13 @@ def test_garbage_at_every_line():
     assert littered.outcomes == calm.outcomes
     for breaker, twin in zip(littered.breakers, calm.breakers, strict=True):
         assert breaker.status() == twin.status()
-    littered.bus.subscribe().close()  # who comes or goes sweeps up the dropped ones
+    littered.bus.subscribe().close()  # subscribing or closing removes the dropped ones
     assert littered.bus._mailboxes == ()
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_supervision_under_an_eager_collector(backend):
-    """With the collector at work at every allocation, a supervised swarm crashes, hangs and recovers as ever [O13]."""
+    """With garbage collection at every allocation, a supervised swarm crashes, hangs and recovers as usual [O13]."""
     clock, events, bus = FakeClock(), EventRecorder(), EventBus()
 
     async def host():
@@ -217,17 +217,17 @@ def test_supervision_under_an_eager_collector(backend):
     }
 
 
-# --- memory that runs out ---------------------------------------------------------------------------------------------
+# --- out of memory ----------------------------------------------------------------------------------------------------
 
 
 def run_out(_):
-    """Be the allocation that fails."""
+    """Raise `MemoryError`, as a failed allocation does."""
     raise MemoryError
 
 
 @pytest.fixture(autouse=True)
 def _unraisable(monkeypatch):
-    """Let memory run out in finalizers too, where nobody can catch it."""
+    """Allow a `MemoryError` in finalizers too, where it cannot be caught."""
     unraisable = []
     monkeypatch.setattr(sys, "unraisablehook", lambda args: unraisable.append(args.exc_type))
     yield
@@ -235,12 +235,12 @@ def _unraisable(monkeypatch):
 
 
 class Struck:
-    """A breaker, what is done to it, and how it looked before."""
+    """A breaker with its clock and its events."""
 
     def __init__(self, start):
         self.clock, self.events = FakeClock(), EventRecorder()
         config = {"failure_threshold": 1, "success_threshold": 1, "half_open_max_calls": 1, "timeout_duration": 10}
-        # The recorder itself is no part of the test: what a sink loses is lost.
+        # The bound method `list.append` runs no line of Python, so the sink itself never fails.
         self.breaker = start(self.clock, self.events.events.append, **config)
 
 
@@ -259,7 +259,7 @@ STARTS = pytest.mark.parametrize("start", [build, open_breaker, due_breaker, hal
 
 
 def strike_all(make, act, check):
-    """Do the act with memory running out at each call in the package in turn, and check what is left each time."""
+    """Run the act with a `MemoryError` at each call in the package in turn, and check the result each time."""
 
     def act_on(subject):
         with contextlib.suppress(MemoryError, BoomError, CircuitOpenError):
@@ -271,7 +271,7 @@ def strike_all(make, act, check):
 @ACTS
 @STARTS
 def test_memory_runs_out_in_a_breaker(start, act):
-    """Memory that runs out in a call leaves no lock behind, and no place beyond its lease; all commands work [B4]."""
+    """A `MemoryError` in a call keeps no lock, and no slot beyond its lease; all methods work afterwards [B4]."""
 
     def check(case):
         case.clock.advance(30)
@@ -286,9 +286,9 @@ def test_memory_runs_out_in_a_breaker(start, act):
 @ACTS
 @STARTS
 def test_memory_runs_out_and_no_operator_is_there(start, act):
-    """Memory that runs out in a call leaves a circuit whose readings agree, and which still opens and closes [B4] [B8].
+    """After a `MemoryError` in a call, the readings agree, and the circuit opens and closes without a reset [B4] [B8].
 
-    Nobody resets it.
+    This test calls neither `reset` nor `trip` to repair the circuit.
     """
 
     def check(case):
@@ -304,7 +304,7 @@ def test_memory_runs_out_and_no_operator_is_there(start, act):
 
 
 def test_memory_runs_out_and_one_event_is_lost_at_most():
-    """Memory that runs out in a change costs its event at most; the others come once each, in order [C3] [C6]."""
+    """A `MemoryError` in a change loses at most its event; the others arrive once each, in order [C3] [C6]."""
 
     def live(case):
         fail(case.breaker)
@@ -322,7 +322,7 @@ def test_memory_runs_out_and_one_event_is_lost_at_most():
 
 
 class StruckSwarm:
-    """An overseer of three agents: one that is well, one that has been silent for long, one that is Dead."""
+    """An overseer of three agents: a healthy one, one that has long been silent, and a Dead one."""
 
     def __init__(self):
         self.clock, self.events = FakeClock(), EventRecorder()
@@ -335,7 +335,7 @@ class StruckSwarm:
         self.clock.advance(10)
 
     def fail(self):
-        """Let an agent fail until it is Dead."""
+        """Record failures until an agent is Dead."""
         for _ in range(6):
             self.overseer.record_agent_failure(self.well, "error")
 
@@ -370,7 +370,7 @@ class StruckSwarm:
     ],
 )
 def test_memory_runs_out_in_an_overseer(act):
-    """Memory that runs out in a report leaves an overseer whose counts are its agents' own, and that goes on [O10]."""
+    """After a `MemoryError` in a report, the overseer's counts match its agents, and it continues to work [O10]."""
 
     def check(swarm):
         overseer = swarm.overseer
@@ -391,7 +391,7 @@ def test_memory_runs_out_in_an_overseer(act):
 
 
 def test_memory_runs_out_in_a_bus_and_a_registry():
-    """Memory that runs out as a bus or a registry is used costs no subscriber a later event, and makes no twin [C5]."""
+    """A `MemoryError` in a bus or registry loses no later event and creates no second breaker [C5]."""
 
     class Case:
         def __init__(self):

@@ -1,4 +1,4 @@
-"""Processes that fork while everything is in use, and interpreters that shut down while it is."""
+"""Processes that fork, and interpreters that exit, while everything is in use."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ forks = pytest.mark.skipif("fork" not in METHODS, reason="the platform has no fo
 
 
 def in_fork(act):
-    """Run `act` in a forked child, and see that it comes through; a child that hangs is killed."""
+    """Run `act` in a forked child, and check that it succeeds; a child that hangs is killed."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # a fork with threads about is what is tested
+        warnings.simplefilter("ignore", DeprecationWarning)  # this test is about forking with threads
         child = multiprocessing.get_context("fork").Process(target=act, daemon=True)
         child.start()
     child.join(SAFETY)
@@ -56,7 +56,7 @@ class World:
     """Everything at once: breakers, a registry, an overseer and a bus.
 
     Attributes:
-        agents: Those that are there all the time.
+        agents: The agents that stay registered all the time.
     """
 
     def __init__(self):
@@ -69,12 +69,12 @@ class World:
         self.over = threading.Event()
 
     def sink(self, event):
-        """Keep the event and publish it."""
+        """Record the event, and publish it."""
         self.events(event)
         self.bus(event)
 
     def hammer(self, number):
-        """Use it in a thread until it is over."""
+        """Use everything in a thread until `over` is set."""
         count = 0
         while not self.over.is_set():
             count += 1
@@ -91,7 +91,7 @@ class World:
             self.events.clear()
 
     def loop(self, backend):
-        """Use it in an event loop until it is over."""
+        """Use everything in an event loop until `over` is set."""
 
         async def main(agent):
             with self.bus.subscribe(buffer=5) as mail:
@@ -111,7 +111,7 @@ class World:
 
     @contextmanager
     def in_use(self, *jobs):
-        """Have the jobs run in threads during a `with` block."""
+        """Run the jobs in threads during a `with` block."""
         threads = [threading.Thread(target=job, daemon=True) for job in jobs]
         for thread in threads:
             thread.start()
@@ -122,7 +122,7 @@ class World:
             wait_for(threads)
 
     def live(self):
-        """Use everything in the child, and see that it is whole."""
+        """Use everything in the child, and check that it is consistent."""
         self.events.clear()
         check_counts(self.overseer)
         breaker = self.registry.get_or_create("the child's own")
@@ -139,7 +139,7 @@ class World:
             anyio.run(self.live_in_a_loop, backend=backend)
 
     async def live_in_a_loop(self):
-        """Run a swarm in an event loop of the child's own."""
+        """Run a swarm in an event loop of the child."""
         lives = []
 
         async def main(agent):
@@ -165,7 +165,7 @@ class World:
 
 @forks
 def test_fork_while_threads_use_everything():
-    """A child forked at any moment of threads that use everything finds it whole, and uses it in turn [B19]."""
+    """A child forked at any moment, while threads use everything, has it in a consistent state and can use it [B19]."""
     world = World()
     with world.in_use(*[partial(world.hammer, number) for number in range(3)]):
         for _ in range(8):
@@ -175,7 +175,7 @@ def test_fork_while_threads_use_everything():
 @forks
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_fork_beside_a_running_loop(backend):
-    """A child forked while another thread's event loop runs a swarm has a swarm of its own, and a loop [B19]."""
+    """A child forked while another thread's event loop runs a swarm can run its own swarm and loop [B19]."""
     world = World()
     with world.in_use(partial(world.loop, backend), partial(world.hammer, 0)):
         for _ in range(5):
@@ -184,9 +184,9 @@ def test_fork_beside_a_running_loop(backend):
 
 @forks
 def test_a_child_leaves_its_parents_loops_alone():
-    """What a child publishes or resumes wakes nobody through an event loop that only its parent runs [B19].
+    """Publishing or resuming in a child does not wake tasks through an event loop that only its parent runs [B19].
 
-    Such a loop can be waiting for a lock that nobody in the child gives back, and its alarm rings in the parent.
+    Such a loop may wait for a lock that no thread of the child releases, and its wake-up would arrive in the parent.
     """
     world, waiting, rung = World(), threading.Event(), []
     world.overseer.pause_swarm()
@@ -218,7 +218,7 @@ def test_a_child_leaves_its_parents_loops_alone():
 @forks
 @pytest.mark.parametrize("role", ["sink", "observer", "record_exceptions", "random", "retry_after", "fn"])
 def test_fork_from_within_a_callback(clock, events, role):
-    """Any callable of the user's may fork: the breaker is whole in the child, and in the parent goes on [B19]."""
+    """Any user callable may fork: the breaker is consistent in the child, and continues in the parent [B19]."""
     armed, breaker = [True], None
 
     def fork(name, answer):
@@ -253,11 +253,11 @@ def test_fork_from_within_a_callback(clock, events, role):
 # --- workers ----------------------------------------------------------------------------------------------------------
 
 shared = CircuitBreaker("shared", CircuitBreakerConfig(failure_threshold=2), clock=FakeClock())
-"""A breaker that a module has, as a worker's modules have theirs."""
+"""A breaker at module level, as a worker's module has one."""
 
 
 def work(config):
-    """Be a worker's job: fail in the module's breaker, and take one of its own round."""
+    """Fail in the module's breaker, and take another one through its states."""
     clock, events = FakeClock(), EventRecorder()
     own = CircuitBreaker("own", config, clock=clock, sink=events)
     take_round(own, clock)
@@ -265,10 +265,10 @@ def work(config):
     return own.status(), events.events, anyio.run(own.execute, anyio.sleep, 0)
 
 
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # a pool's own threads are about
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # a pool has threads of its own
 @pytest.mark.parametrize("method", [method for method in ("fork", "spawn") if method in METHODS])
 def test_workers_of_a_pool(method):
-    """Workers have breakers of their own; configs, events and refusals travel, breakers do not [B15] [B19]."""
+    """Workers have their own breakers; configs, events and refusals can be pickled for them [B15] [B19]."""
     config = CircuitBreakerConfig(failure_threshold=3, success_threshold=1)
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context(method)) as pool:
         for _ in range(2):
@@ -456,7 +456,7 @@ SHUTDOWNS = {
 
 @functools.cache
 def dates_outlive_modules():
-    """Tell whether this Python's own `datetime` can be used by a finalizer at its end: that of 3.13.0 crashes."""
+    """Return whether a finalizer can use `datetime` while this Python exits; in 3.13.0 it crashes."""
     script = """
 import builtins
 from datetime import timedelta
@@ -472,7 +472,7 @@ builtins.last = last = Last()
 
 @pytest.mark.parametrize("how", SHUTDOWNS)
 def test_shutting_down(how):
-    """An interpreter that ends with everything in use ends in time, well, and without a word [B9] [B13] [O11]."""
+    """An interpreter that exits with everything in use exits in time, with status 0 and no output [B9] [B13] [O11]."""
     if "finalizer" in how and not dates_outlive_modules():
         pytest.skip("this Python crashes when a finalizer at its end makes a timedelta")
     script = SETTING + textwrap.dedent(SHUTDOWNS[how])

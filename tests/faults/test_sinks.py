@@ -1,4 +1,4 @@
-"""Sinks and observers that raise, interrupt, hang and call back: all at once, and shared by many emitters."""
+"""Sinks and observers, shared by many emitters, that raise, interrupt, hang and call back."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ INTERRUPTS = [KeyboardInterrupt, SystemExit, GeneratorExit, FatalError]
 
 
 class Rogue:
-    """A sink and observer for many emitters that raises, interrupts and calls back, by a seed.
+    """A sink and observer for many emitters that raises, interrupts and calls back at random, by a seed.
 
     Attributes:
-        events: What the sink was given.
-        outcomes: What the observer was given.
+        events: The events that the sink got.
+        outcomes: The outcomes that the observer got.
         interrupts: How often it interrupted its caller.
     """
 
@@ -61,19 +61,19 @@ class Rogue:
         self.breakers = [self.registry.get_or_create(name) for name in "abc"]
 
     def sink(self, event):
-        """Be the sink."""
+        """Handle an event as the sink."""
         self.events(event)
         self.bus(event)
         self.misbehave()
 
     def observe(self, record):
-        """Be the observer."""
+        """Handle a record as the observer."""
         with lock:
             self.outcomes[record.outcome] += 1
         self.misbehave()
 
     def misbehave(self):
-        """Do something that no sink should, or something that it may, or nothing."""
+        """Do something that a sink must not do, something that it may do, or nothing."""
         chance = self._chance.random()
         if not self.wild or chance > 0.6:
             return
@@ -86,7 +86,7 @@ class Rogue:
         self.call_back()
 
     def call_back(self):
-        """Use what it is the sink of."""
+        """Call a method of a breaker, the bus or the overseer."""
         breaker = self._chance.choice(self.breakers)
         agents = [status.agent_id for status in self.overseer.get_all_agent_statuses()]
         with suppress(CircuitOpenError, BoomError, UnknownAgentError):
@@ -104,14 +104,14 @@ class Rogue:
 
 
 lock = threading.Lock()
-"""Guards what the rogues count."""
+"""Guards the counts of the rogues."""
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_rogue_sinks_under_threads(clock, seed, caplog):
-    """Whatever a shared sink and observer do under threads, each emitter's story is whole and its counts true [C6].
+    """With a misbehaving sink and observer under threads, each emitter's events and counts are right [C6].
 
-    Errors stay in the log [C4].
+    Errors only reach the log [C4].
     """
     rogue = Rogue(clock, seed)
     with suppress(KeyboardInterrupt):
@@ -131,7 +131,7 @@ def test_rogue_sinks_under_threads(clock, seed, caplog):
     side_by_side(*[partial(work, number) for number in range(4)])
     rogue.wild = False
     for breaker in rogue.breakers:
-        take_round(breaker, clock)  # with it goes what an interrupt has left behind
+        take_round(breaker, clock)  # it also delivers events that an interrupt has left behind
         check_story(rogue.events, breaker)
     rogue.overseer.pause_swarm()
     check_numbers(rogue.events)
@@ -178,7 +178,7 @@ def fail_with_a_permit(breaker):
     ids=["call", "decorator", "block", "permit", "generator"],
 )
 def test_interrupts_of_listeners(clock, interrupt, role, start, act):
-    """An interrupt in a sink or observer reaches the caller above its own error, which has counted; nothing is held.
+    """An interrupt in a sink or observer reaches the caller, whose own error has counted; no lock or slot is held.
 
     [C4] [B20] [B6]
     """
@@ -207,7 +207,7 @@ def test_interrupts_of_listeners(clock, interrupt, role, start, act):
 
 
 def test_answers_to_answers_do_not_grow_the_stack(clock):
-    """Breakers and an overseer whose sinks move each other thousands of times do so in order, at one depth [C6]."""
+    """Breakers and an overseer whose sinks change each other thousands of times do so in order, not nested [C6]."""
     events, depths = EventRecorder(), Counter()
     depth = threading.local()
 
@@ -229,7 +229,7 @@ def test_answers_to_answers_do_not_grow_the_stack(clock):
 
 
 def test_a_cascade_that_is_too_deep(clock, caplog):
-    """Breakers that trip each other in a chain longer than the stack end in the log, each whole and usable [C4]."""
+    """A chain of breakers that trip each other, longer than the stack, ends with a logged error; all work on [C4]."""
     caplog.set_level("CRITICAL", "swarmguard")
     events = EventRecorder()
 
@@ -252,7 +252,7 @@ def test_a_cascade_that_is_too_deep(clock, caplog):
 
 
 def test_sinks_that_hang_for_two_emitters_at_once(clock):
-    """While two threads hang in a shared sink the emitters go on, all others deliver, and nothing is lost [C4] [C6]."""
+    """While two threads hang in a shared sink, other threads continue and deliver, and nothing is lost [C4] [C6]."""
     events = EventRecorder()
     go, hanging = threading.Event(), threading.Barrier(3)
 
@@ -292,7 +292,7 @@ def test_sinks_that_hang_for_two_emitters_at_once(clock):
 
 
 def test_sinks_share_a_bus_that_they_leave(clock):
-    """Sinks that subscribe, read and leave as they are told get their own events, though they cause more [C5] [C4]."""
+    """Sinks that subscribe, read and close in an event get that event only, even if they cause more [C5] [C4]."""
     bus, told = EventBus(), []
 
     def sink(event):

@@ -1,4 +1,4 @@
-"""A real service on loopback that does everything wrong, and clients of all kinds that call it at once."""
+"""A real service on loopback with every kind of fault, and clients of all kinds that call it at once."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from tests.integrations.http.scripted import ScriptedServer, chunks, nothing, st
 from tests.threads.interleave import wait_for
 
 IMPATIENT = httpx2.Timeout(SAFETY, read=0.05)
-"""Waits for all that takes time, but not for an answer that stalls."""
+"""Long enough for everything except an answer that stalls."""
 CALLERS, CALLS = 4, 20
-"""The callers that share a client, and the calls of each."""
+"""The number of callers that share a client, and the number of calls of each."""
 WELL = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n"
 DATES = {"date": "Mon, 06 Jan 2025 08:00:00 GMT", "retry-after": "Mon, 06 Jan 2025 08:01:10 GMT"}
 
 
 def reset(handler):
-    """Break the connection, without the goodbye of a polite service."""
+    """Reset the connection instead of closing it."""
     handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     handler.close_connection = True
     socket.close(handler.connection.detach())
 
 
 def stall(handler):
-    """Begin an answer, and wait until the client has had enough."""
+    """Begin a response, and wait until the client gives up."""
     handler.wfile.write(WELL + b"half")
     with suppress(ConnectionError):
         handler.rfile.read(1)
@@ -47,7 +47,7 @@ def stall(handler):
 
 
 def writing(data):
-    """Answer with these bytes and hang up."""
+    """Return a handler that sends these bytes and closes the connection."""
 
     def answer(handler):
         handler.wfile.write(data)
@@ -71,14 +71,14 @@ FAULTS = {
 
 @pytest.fixture
 def server():
-    """Give a server that answers as it is told."""
+    """Return a server that answers by a script."""
     with ScriptedServer().running() as server:
         yield server
 
 
 @pytest.fixture
 def closed_port():
-    """Give a port that is taken, but on which nobody listens."""
+    """Return a port that is bound, but not listened on."""
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         yield holder.getsockname()[1]
@@ -88,7 +88,7 @@ def closed_port():
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
 @pytest.mark.anyio
 async def test_any_fault_is_the_verdict_of_a_test_call(clock, events, server, is_async, fault):
-    """Whatever goes wrong on the socket of a test call opens the circuit again and gives the place back [B3] [B18]."""
+    """Any fault on the socket of a probe opens the circuit again and frees the slot [B3] [B18]."""
     config = CircuitBreakerConfig(failure_threshold=1, success_threshold=1, half_open_max_calls=1)
     registry = CircuitBreakerRegistry(config, clock=clock, sink=events)
     server.script.extend([status(503), FAULTS[fault], FAULTS[fault]])
@@ -110,7 +110,7 @@ async def test_any_fault_is_the_verdict_of_a_test_call(clock, events, server, is
 
 
 def test_a_stalled_test_call_keeps_nobody_from_recovering(clock, events, server):
-    """Past its lease another test call closes the circuit, and what becomes of the stalled one is stale [B4] [B5]."""
+    """After the lease of a stalled probe, another probe closes the circuit, and the stalled one is stale [B4] [B5]."""
     outcomes = []
     config = CircuitBreakerConfig(failure_threshold=1, success_threshold=1, half_open_max_calls=1, probe_timeout=5)
     registry = CircuitBreakerRegistry(
@@ -147,22 +147,22 @@ def test_a_stalled_test_call_keeps_nobody_from_recovering(clock, events, server)
 
 
 class Chaos:
-    """A script without an end, by a seed: every other answer is a fault."""
+    """An endless script, by a seed: every other response is a fault."""
 
     def __init__(self, seed):
         self._random = random.Random(seed)
 
     def popleft(self):
-        """Return the next answer."""
+        """Return the next response."""
         return self._random.choice([*FAULTS.values(), *[status(200)] * len(FAULTS)])
 
 
 class Crowd:
-    """Callers who share one breaker in front of a service with two addresses, at one of which nobody is.
+    """Callers that share one breaker for a service with two addresses, one of which has no server.
 
     Attributes:
-        results: How the callers' calls ended.
-        outcomes: What the observer was told.
+        results: How the calls ended for their callers.
+        outcomes: The outcomes that the observer got.
     """
 
     def __init__(self, clock, events, server, closed_port, seed):
@@ -176,26 +176,26 @@ class Crowd:
         self.met = threading.Barrier(3, action=self.recover)
 
     def observe(self, record):
-        """Be the observer."""
+        """Count the outcome as the observer."""
         with self.counting:
             self.outcomes[record.outcome] += 1
 
     def ended(self, result):
-        """Note how a call ended."""
+        """Record how a call ended."""
         with self.counting:
             self.results[result] += 1
 
     def refused(self, refusal):
-        """Note a refusal, and let the time pass that it names."""
+        """Record a refusal, and advance the clock by its `retry_after`."""
         self.clock.advance(refusal.retry_after)
         self.ended("refused")
 
     def judge(self, response):
-        """Note a call whose answer was read."""
+        """Record a call whose response was read."""
         self.ended("well" if response.status_code == 200 else "failed")
 
     def recover(self):
-        """Make the service well, when all are through, and see what they have left behind."""
+        """Make the service healthy when all callers are done, and check what they have left behind."""
         self.server.script = deque()
         breaker = self.registry.get("service")
         self.clock.advance(breaker.status().retry_after)
@@ -206,7 +206,7 @@ class Crowd:
                 self.ended("well")
 
     def transport(self, cls=CircuitBreakerTransport, sender=httpx2.HTTPTransport):
-        """Make a transport in front of the service, with one connection for each caller."""
+        """Return a transport for the service, with one connection for each caller."""
         return cls(self.registry, sender(limits=httpx2.Limits(max_connections=CALLERS)), key=lambda _: "service")
 
     def threads(self):
@@ -250,7 +250,7 @@ class Crowd:
                     self.ended("closed early")
 
     async def call_async(self, client, chance):
-        """Make the calls of one caller; some are cancelled as they read."""
+        """Make the calls of one caller; some are cancelled while they read."""
         for _ in range(CALLS):
             with anyio.CancelScope() as scope:
                 try:
@@ -269,7 +269,7 @@ class Crowd:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_chaos(clock, events, server, closed_port, seed):
-    """Threads and tasks of both kinds that call a service through all its faults leave nothing behind [B3] [B20]."""
+    """Threads and tasks on both backends that call a service through all its faults leave nothing behind [B3] [B20]."""
     crowd = Crowd(clock, events, server, closed_port, seed)
     server.script = Chaos(seed)
     loops = [partial(anyio.run, crowd.tasks, backend=backend) for backend in ("asyncio", "trio")]
@@ -280,11 +280,11 @@ def test_chaos(clock, events, server, closed_port, seed):
     outcomes, results = crowd.outcomes, crowd.results
     assert outcomes.total() == results.total()
     assert outcomes["refused"] == results["refused"]
-    # A cancellation that comes when the last byte has been read finds a success.
+    # A call that is cancelled after its last byte was read is a success.
     assert results["closed early"] <= outcomes["neutral"] <= results["closed early"] + results["cancelled"]
     assert outcomes["success"] <= results["well"]
     assert outcomes["failure"] <= results["failed"]
     assert {"circuit.opened", "circuit.half_opened", "circuit.closed"} == {
         topic.removeprefix("arb.swarm.") for topic in events.topics
     }
-    wait_for(thread for thread in threading.enumerate() if "process_request" in thread.name)  # one a connection
+    wait_for(thread for thread in threading.enumerate() if "process_request" in thread.name)  # one for each connection

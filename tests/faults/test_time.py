@@ -1,4 +1,4 @@
-"""Time that stalls, that is suspended, and that people set back and forth."""
+"""Stalled event loops, suspended machines, and changes of the date."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ HOUR = 3600.0
 
 
 class Swarm:
-    """A loop with a watcher and agents of every kind, all of them well.
+    """An event loop with a watcher and healthy agents of every kind.
 
     Attributes:
         incarnations: How often the supervised mains were started.
-        silent: The manual agents stop to beat when this is set.
+        silent: When set, the manual agents stop sending heartbeats.
     """
 
     def __init__(self, clock, events):
@@ -46,7 +46,7 @@ class Swarm:
         self.silent = anyio.Event()
 
     async def run(self, drive, watched):
-        """Run the swarm, and `drive` beside it; the swarm ends with it."""
+        """Run the swarm, and `drive` beside it; the swarm ends when `drive` does."""
         async with anyio.create_task_group() as tasks:
             if watched:
                 await tasks.start(partial(self.overseer.run, self.restart))
@@ -57,23 +57,23 @@ class Swarm:
             tasks.cancel_scope.cancel()
 
     async def restart(self, agent_id, agent_type):
-        """Be the host's callback, which has nothing to do here."""
+        """Accept a restart, as the host's callback."""
 
     async def block(self, heartbeat):
-        """Be an agent that is a block."""
+        """Run an agent as a block."""
         async with self.overseer.agent("block", heartbeat=heartbeat) as agent:
             await self.beat(agent)
 
     async def main(self, agent):
-        """Be the main of an agent."""
+        """Run a supervised agent."""
         self.incarnations += 1
         await self.beat(agent)
 
     async def beat(self, agent):
-        """Beat as manual agents should."""
+        """Send heartbeats until `silent` is set."""
         while not self.silent.is_set():
             agent.heartbeat()
-            await self.clock.sleep(9)  # sooner or later than the watchers, turn by turn
+            await self.clock.sleep(9)  # not in step with the watchers
         await anyio.sleep_forever()
 
 
@@ -81,10 +81,10 @@ class Swarm:
 @pytest.mark.parametrize("watched", [True, False], ids=["watched", "unwatched"])
 @pytest.mark.anyio
 async def test_whatever_stalls_the_loop_nobody_is_dead_of_it(clock, events, seed, watched):
-    """A loop that stalls again and again kills no agent in it, whatever its kind, and the silent are found later [O11].
+    """Repeated stalls of the loop kill no agent of any kind in it, and silent agents are found afterwards [O11].
 
-    The stalls come at any moment, also between two tasks that are due at the same one, and are of any length. Without a
-    watcher, supervisors look after their own agents alone.
+    The stalls have any length and come at any moment, also between two tasks that are due at the same time. Without a
+    watcher, supervisors check their own agents only.
     """
     chance = random.Random(seed)
     swarm = Swarm(clock, events)
@@ -93,7 +93,7 @@ async def test_whatever_stalls_the_loop_nobody_is_dead_of_it(clock, events, seed
         await clock.run_for(0)
         for _ in range(60):
             await clock.run_for(chance.choice([0, 0.1, 3.3, 10, 25]))
-            clock.advance(chance.choice([0.1, 9.9, 10, 19.9, 20, 20.1, 29.9, 30, 45, HOUR]))  # nobody's turn meanwhile
+            clock.advance(chance.choice([0.1, 9.9, 10, 19.9, 20, 20.1, 29.9, 30, 45, HOUR]))  # no task runs meanwhile
         await clock.run_for(60)
         assert [topic for topic in events.topics if not topic.endswith("started")] == []
         assert swarm.incarnations == 2
@@ -110,13 +110,13 @@ async def test_whatever_stalls_the_loop_nobody_is_dead_of_it(clock, events, seed
     check_numbers(events)
 
 
-# --- an hour of which nobody knows ------------------------------------------------------------------------------------
+# --- a suspended machine ----------------------------------------------------------------------------------------------
 
 
 def test_a_suspended_hour_in_every_state_of_a_circuit(clock):
-    """After a suspended hour windows have forgotten, open circuits are due and leases over; verdicts count [B2] [B4].
+    """After an hour suspended, time windows are empty, open circuits are due, and leases have ended [B2] [B4].
 
-    Failures in a row stay: nothing has succeeded since.
+    Consecutive failures stay, since nothing has succeeded, and outcomes of the same period still count.
     """
     window = build(clock, trip=FailureRate(window=TimeWindow(10), minimum_calls=4))
     streak, opened = build(clock, failure_threshold=3), open_breaker(clock)
@@ -140,7 +140,7 @@ def test_a_suspended_hour_in_every_state_of_a_circuit(clock):
     assert (opened.state, opened.retry_after) == (CircuitState.OPEN, 0.0)
     succeed(opened)
     assert opened.state is CircuitState.HALF_OPEN
-    assert refused(tripped).retry_after == HOUR - 10  # as half_open_breaker has moved the clock
+    assert refused(tripped).retry_after == HOUR - 10  # half_open_breaker has moved the clock by 10 s
     assert refused(isolated).reason == "isolated"
     assert testing.status().half_open_calls == 0
     third = testing.acquire()
@@ -154,7 +154,7 @@ def test_a_suspended_hour_in_every_state_of_a_circuit(clock):
 
 @pytest.mark.anyio
 async def test_a_suspended_hour_in_the_middle_of_restarts(clock, events):
-    """A suspended hour ends each cooldown once: no restart is made up for, and nobody well is dead of it [O6] [O11]."""
+    """An hour suspended ends each cooldown once, starts no extra restart, and kills no healthy agent [O6] [O11]."""
     overseer = Overseer(OverseerConfig(restart_cooldown_secs=100), clock=clock, sink=events)
     slow, cooling, well = (overseer.register_agent(name) for name in ("slow", "cooling", "well"))
     restarted, lives = [], []
@@ -203,7 +203,7 @@ async def test_a_suspended_hour_in_the_middle_of_restarts(clock, events):
 
 
 class LeapingClock(FakeClock):
-    """A clock whose date is set back and forth by up to a hundred years each time that it is read."""
+    """A clock whose date jumps by up to a hundred years, back or forth, at each reading."""
 
     __slots__ = ("_chance",)
 
@@ -212,12 +212,12 @@ class LeapingClock(FakeClock):
         self._chance = random.Random("dates")
 
     def now(self):
-        """Return any date."""
+        """Return a random date."""
         return super().now() + timedelta(days=self._chance.uniform(-36525, 36525))
 
 
 async def live(clock, seed):
-    """Lead a life of a few hundred deeds, and return all that could be seen of it, but for the dates; and these."""
+    """Run a random scenario of a few hundred steps; return everything observable without the dates, and the dates."""
     chance = random.Random(seed)
     events, records, seen, ids = EventRecorder(), [], [], []
     config = CircuitBreakerConfig(
@@ -270,7 +270,7 @@ async def live(clock, seed):
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.anyio
 async def test_the_wall_clock_decides_nothing(seed, caplog):
-    """However people set the date, nothing but the dates of events and agents is another [C1] [T11]."""
+    """Changes of the date change nothing but the dates in events and statuses [C1] [T11]."""
     steady, dates = await live(FakeClock(), seed)
     leaping, other_dates = await live(LeapingClock(), seed)
     assert steady == leaping

@@ -1,13 +1,13 @@
-"""Making threads and interrupts meet inside the package, at every line of it.
+"""Makes threads and interrupts meet inside the package, at every line of it.
 
-CPython seldom switches threads inside a short piece of code, so thread tests pass without any lock. Here the package's
-own lines are traced, and only those:
+CPython seldom switches threads inside a short piece of code, so thread tests would pass without any lock. This module
+traces the lines of the package, and only those:
 
-- `Interleaver` runs jobs in threads that let each other go ahead at random lines, by a seed.
-- `at_every_line` runs an act again and again, and strikes once in each run, one line later every time: with a signal,
-  a finalizer, or whatever else may come between two lines of a thread.
+- `Interleaver` runs jobs in threads that pause at random lines, by a seed, and let the other threads go ahead.
+- `at_every_line` runs an act repeatedly, and strikes once in each run, one line later every time: with a signal, a
+    finalizer, or anything else that may happen between two lines of a thread.
 
-Coverage and debuggers trace as well; whatever tracer was set before is set again afterwards.
+Coverage and debuggers trace as well, so the tracer from before is restored afterwards.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ S = TypeVar("S")
 
 PACKAGE = str(Path(swarmguard.__file__).parent)
 PATIENCE = 0.0005
-"""Seconds that a thread waits for others who may be waiting for a lock that it holds: a net, no measure."""
+"""Seconds that a thread pauses at most, since the others may be waiting for a lock that it holds."""
 
 
 class Interleaver:
     """Runs jobs in threads that take turns at random lines of the traced files.
 
     Args:
-        seed: Decides who pauses where, as far as the operating system leaves it to us.
+        seed: Decides which thread pauses where, as far as the operating system allows.
         within: The folder or the file whose lines are traced.
-        share: How many of the lines are paused at: 0 to 1.
+        share: The share of the lines at which a thread pauses: 0 to 1.
     """
 
     def __init__(self, seed: object, *, within: str = PACKAGE, share: float = 0.2) -> None:
@@ -52,7 +52,7 @@ class Interleaver:
         self._local = threading.local()
 
     def run(self, jobs: Iterable[Callable[[], object]]) -> list[Any]:
-        """Run the jobs to their ends, and return what they returned; the first error of a job is raised."""
+        """Run the jobs to their ends, and return their results; raise the first error."""
         jobs = list(jobs)
         results: list[Any] = [None] * len(jobs)
         errors: list[BaseException] = []
@@ -88,7 +88,7 @@ class Interleaver:
         return self._pass if frame.f_code.co_filename.startswith(self._within) else None
 
     def _pass(self, frame: FrameType, event: str, arg: object) -> Any:
-        # A thread that has not begun its job yet may collect garbage: a finalizer's lines are not part of the schedule.
+        # A thread that has not begun its job may collect garbage: a finalizer's lines are not part of the schedule.
         chance: random.Random | None = getattr(self._local, "random", None)
         if event == "line" and chance is not None:
             with self._moved:
@@ -101,7 +101,7 @@ class Interleaver:
 
 
 def wait_for(threads: Iterable[threading.Thread]) -> None:
-    """Wait until the threads have ended; show where they stand if they do not."""
+    """Wait until the threads have ended; raise with the stack of one that hangs."""
     deadline = time.monotonic() + SAFETY
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
@@ -115,7 +115,7 @@ def wait_for(threads: Iterable[threading.Thread]) -> None:
 def struck(number: int, strike: Callable[[], object], *, event: str = "line") -> Iterator[list[bool]]:
     """Call `strike` in this thread at the package's `number`-th line (or call) in the block, counted from 1.
 
-    What the strike raises comes out of the line that was struck. The value is a list that is empty until then.
+    An exception of `strike` is raised at the line that was struck. The value is a list that is empty until then.
     """
     done: list[bool] = []
     count = 0
@@ -147,9 +147,9 @@ def at_every_line(
     *,
     event: str = "line",
 ) -> int:
-    """Do `act(make())` with `strike` at its first line of the package, then at its second, and so on to its last.
+    """Run `act(make())` with `strike` at its first line of the package, then at its second, and so on to its last.
 
-    After each run `check` looks at what was made. Returns how many lines were struck.
+    After each run, `check` gets the object that was made. Returns the number of lines that were struck.
     """
     number = 0
     while True:

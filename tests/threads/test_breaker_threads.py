@@ -43,7 +43,7 @@ signals = pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="the platfor
 
 
 def attempt(breaker, fn):
-    """Call through the breaker, and tell how it went."""
+    """Call through the breaker, and return how the call ended."""
     try:
         breaker.call(fn)
     except CircuitOpenError:
@@ -54,7 +54,7 @@ def attempt(breaker, fn):
 
 
 def check_story(events, breaker):
-    """See that events are numbered without gaps, follow each other, and end where the breaker is."""
+    """Check that the events are numbered without gaps, follow each other, and end in the breaker's state."""
     seen = breaker.status()
     assert [event.sequence for event in events.events] == list(range(1, len(events.events) + 1))
     moves = [event.payload for event in events.events if not event.topic.endswith("mode_changed")]
@@ -66,13 +66,13 @@ def check_story(events, breaker):
 
 
 def check_usable(breaker, clock):
-    """See that the breaker does all it should from here on, in this thread and in another."""
-    in_thread(use, breaker, clock)  # a lock that was left behind would keep only other threads out
+    """Check that the breaker works from here on, in this thread and in another."""
+    in_thread(use, breaker, clock)  # a lock that is still held would block other threads only
     use(breaker, clock)
 
 
 def use(breaker, clock):
-    """Take the breaker round all its states."""
+    """Take the breaker through all its states."""
     breaker.set_mode(BreakerMode.NORMAL)
     breaker.reset()
     breaker.acquire().succeed()
@@ -96,13 +96,13 @@ class Racy:
     value = 0
 
     def add(self):
-        """Add one, if nobody comes between."""
+        """Add one; an addition in between is lost."""
         value = self.value
         self.value = value + 1
 
 
 def test_harness_shows_a_missing_lock():
-    """A read and a write without a lock lose updates under the interleaver, though not otherwise [T23]."""
+    """A read and a write without a lock lose updates under the interleaver [T23]."""
     lost = 0
     for seed in range(10):
         racy = Racy()
@@ -113,7 +113,7 @@ def test_harness_shows_a_missing_lock():
 
 
 def test_harness_puts_the_tracer_back():
-    """Whatever tracer was set before is set again, when a job fails too [T23]."""
+    """The tracer from before is restored, even when a job fails [T23]."""
     seen = []
 
     def tracer(*_):
@@ -136,7 +136,7 @@ def test_harness_puts_the_tracer_back():
 
 
 def test_harness_strikes_every_line():
-    """An act is struck at each of its lines in turn, and the number of lines is told [T23]."""
+    """An act is struck at each of its lines in turn, and the number of lines is returned [T23]."""
     struck_at = []
 
     def strike(_):
@@ -150,13 +150,13 @@ def test_harness_strikes_every_line():
     assert len(set(struck_at)) > 10
 
 
-# Places, openings, counts, events
+# Slots, openings, counts, events
 
 
 @SEEDS
 @pytest.mark.parametrize("places", [1, 3])
 def test_places(clock, seed, places):
-    """However threads interleave, no more than `half_open_max_calls` test calls are in flight [B3] [T02]."""
+    """However threads interleave, at most `half_open_max_calls` probes are under way [B3] [T02]."""
     breaker = due_breaker(clock, half_open_max_calls=places, success_threshold=10_000)
     lock = threading.Lock()
     inside, most = 0, 0
@@ -166,7 +166,7 @@ def test_places(clock, seed, places):
         with lock:
             inside += 1
             most = max(most, inside)
-        breaker.status()  # lines of the package, at which others may come
+        breaker.status()  # lines of the package at which other threads may run
         with lock:
             inside -= 1
 
@@ -190,7 +190,7 @@ def test_one_opening(clock, seed):
 
 @SEEDS
 def test_one_closing(clock, seed):
-    """Threads whose test calls succeed at once close the circuit once, and late failures open it no more [B3] [B5]."""
+    """Threads whose probes succeed at once close the circuit once, and late failures do not open it again [B3] [B5]."""
     events = EventRecorder()
     breaker = half_open_breaker(clock, events, half_open_max_calls=8, success_threshold=4)
     permits = [breaker.acquire() for _ in range(8)]
@@ -202,7 +202,7 @@ def test_one_closing(clock, seed):
 
 @SEEDS
 def test_one_reopening(clock, seed):
-    """Threads whose test calls fail at once open the circuit again once [B3] [T23]."""
+    """Threads whose probes fail at once open the circuit again once [B3] [T23]."""
     events = EventRecorder()
     breaker = half_open_breaker(clock, events, half_open_max_calls=6, backoff_multiplier=2)
     permits = [breaker.acquire() for _ in range(6)]
@@ -215,7 +215,7 @@ def test_one_reopening(clock, seed):
 @pytest.mark.parametrize("kind", ["streak", "count window", "time window"])
 @pytest.mark.parametrize("observed", [False, True])
 def test_exact_counts(clock, seed, kind, observed):
-    """Every failure is counted exactly once, on the fast lane and off it [B1] [B17] [T23]."""
+    """Every failure is counted exactly once, on the fast path and on the slow path [B1] [B17] [T23]."""
     trip = FailureRate(window=CountWindow(1000), minimum_calls=1000) if kind == "count window" else None
     if kind == "time window":
         trip = FailureRate(window=TimeWindow(1000), minimum_calls=1000)
@@ -230,7 +230,7 @@ def test_exact_counts(clock, seed, kind, observed):
 
 @SEEDS
 def test_successes_are_counted_exactly(clock, seed):
-    """A window without room for error: every success and every failure of every thread is in it [B17] [T23]."""
+    """Every outcome of every thread is in the window: one missing call would change the result [B17] [T23]."""
     breaker = build(clock, trip=FailureRate(threshold=0.5, window=CountWindow(48)))
     jobs = [lambda: [attempt(breaker, fn) for fn in (lambda: None, boom, lambda: None) * 4]] * 4
     Interleaver(seed).run(jobs)
@@ -243,7 +243,7 @@ def test_successes_are_counted_exactly(clock, seed):
 
 @SEEDS
 def test_jotted_successes_are_counted_exactly(clock, seed, monkeypatch):
-    """Successes that threads jot down while others record failures are counted once each [B17] [T23]."""
+    """Successes that threads defer while others record failures are counted once each [B17] [T23]."""
     monkeypatch.setattr(RateTally, "MOST_JOTTED", 5)
     policy = FailureRate(threshold=9 / 41, window=TimeWindow(10), minimum_calls=41)
     breaker = build(clock, trip=policy)
@@ -262,7 +262,7 @@ def test_jotted_successes_are_counted_exactly(clock, seed, monkeypatch):
 
 @SEEDS
 def test_events_tell_one_story(clock, seed):
-    """Whatever threads do at once, the events are numbered and ordered as the circuit moved [C3] [C6] [T23]."""
+    """Under any threads, the events are numbered and ordered as the circuit changed state [C3] [C6] [T23]."""
     events = EventRecorder()
     breaker = build(clock, events, failure_threshold=1, success_threshold=1, timeout_duration=0)
 
@@ -285,7 +285,7 @@ def test_events_tell_one_story(clock, seed):
 
 @SEEDS
 def test_permit_is_settled_by_one_thread(clock, seed):
-    """Of the threads that settle one permit exactly one is told True, and that one's verdict counts [B13]."""
+    """When threads settle one permit, exactly one call returns True, and its outcome counts [B13]."""
     for _ in range(4):
         breaker = half_open_breaker(clock, success_threshold=5)
         permit = breaker.acquire()
@@ -301,7 +301,7 @@ def test_permit_is_settled_by_one_thread(clock, seed):
 
 @SEEDS
 def test_no_admission_after_an_observed_opening(clock, seed):
-    """Once a thread has seen the circuit open, no call that begins afterwards runs, on any face [B2] [B9]."""
+    """After a thread has seen the circuit open, no call that begins later runs, in any way of calling [B2] [B9]."""
     breaker = build(clock, failure_threshold=2)
     seen = threading.Event()
     wrong = []
@@ -339,7 +339,7 @@ def test_no_admission_after_an_observed_opening(clock, seed):
 @SEEDS
 @pytest.mark.parametrize("mode", [BreakerMode.ISOLATED, BreakerMode.DISABLED])
 def test_mode_holds_once_it_is_observed(clock, seed, mode):
-    """Once a thread has seen a mode, calls that begin afterwards obey it [B16] [B9]."""
+    """After a thread has seen a mode, calls that begin later obey it [B16] [B9]."""
     breaker = build(clock)
     if mode is BreakerMode.DISABLED:
         breaker.trip()
@@ -365,7 +365,7 @@ def test_mode_holds_once_it_is_observed(clock, seed, mode):
 
 @SEEDS
 def test_no_refusal_after_an_observed_reset(clock, seed):
-    """Once a thread has seen the circuit closed, calls that begin afterwards run [B1] [B16]."""
+    """After a thread has seen the circuit closed, calls that begin later run [B1] [B16]."""
     breaker = build(clock)
     breaker.trip()
     seen = threading.Event()
@@ -389,7 +389,7 @@ def test_no_refusal_after_an_observed_reset(clock, seed):
 
 @SEEDS
 def test_leases_under_threads(clock, seed):
-    """While time passes, no more leases run at once than there are places [B3] [B4]."""
+    """While time passes, no more leases run at once than there are slots [B3] [B4]."""
     breaker = due_breaker(clock, half_open_max_calls=2, probe_timeout=5, success_threshold=10_000)
     lock = threading.Lock()
     ends = []
@@ -418,7 +418,7 @@ def test_leases_under_threads(clock, seed):
 
 @SEEDS
 def test_get_or_create_creates_once(clock, seed):
-    """However many threads ask for a name at once, there is one breaker, and everybody gets it [R1]."""
+    """However many threads ask for a name at once, all of them get the same breaker [R1]."""
     registry = CircuitBreakerRegistry(clock=clock)
     jobs = [lambda: [registry.get_or_create(name) for name in "abc"]] * 4
     got = Interleaver(seed).run(jobs)
@@ -428,7 +428,7 @@ def test_get_or_create_creates_once(clock, seed):
 
 @SEEDS
 def test_get_or_create_with_two_configurations(clock, seed):
-    """Of threads that ask with different configurations one kind wins, and all others get a `ValueError` [R1]."""
+    """When threads ask with different configurations, one wins, and the others raise `ValueError` [R1]."""
     registry = CircuitBreakerRegistry(clock=clock)
     configs = [CircuitBreakerConfig(failure_threshold=threshold) for threshold in (2, 3, 2, 3)]
 
@@ -445,7 +445,7 @@ def test_get_or_create_with_two_configurations(clock, seed):
 
 @SEEDS
 def test_registry_is_read_while_it_changes(clock, seed):
-    """Reading a registry is safe while other threads add and remove [R2]."""
+    """Reading a registry is safe while other threads add and remove breakers [R2]."""
     registry = CircuitBreakerRegistry(clock=clock)
 
     def change():
@@ -463,7 +463,7 @@ def test_registry_is_read_while_it_changes(clock, seed):
     Interleaver(seed).run([change, read, read])
 
 
-# Nothing is held while other people's code runs
+# No lock is held while user code runs
 
 
 def meddling(breaker_of, answer=None):
@@ -471,7 +471,7 @@ def meddling(breaker_of, answer=None):
     busy = threading.Event()
 
     def callback(*_):
-        if not busy.is_set():  # a clock is read by the other thread as well
+        if not busy.is_set():  # the other thread reads the clock as well
             busy.set()
             try:
                 for act in (breaker_of().status, lambda: breaker_of().retry_after, lambda: breaker_of().acquire):
@@ -531,14 +531,14 @@ class MeddlingClock(FakeClock):
     meddle = None
 
     def monotonic(self):
-        """Meddle, and return the time."""
+        """Use the breaker, and return the time."""
         if self.meddle is not None:
             self.meddle()
         return super().monotonic()
 
 
 def test_no_lock_is_held_around_the_clock(events):
-    """No lock is held while the clock is read: it is the caller's code too [B9]."""
+    """No lock is held while the clock is read, since it may be user code [B9]."""
     clock = MeddlingClock()
     breaker = build(clock, events, failure_threshold=1, timeout_duration=0, jitter=0.5, observer=lambda _: None)
     clock.meddle = meddling(lambda: breaker)
@@ -654,7 +654,7 @@ ACTS = pytest.mark.parametrize(
 
 
 class Case:
-    """A half-open breaker, something that holds one of its places, and what was seen."""
+    """A half-open breaker, an object that holds one of its slots, and the outcomes that the observer got."""
 
     def __init__(self, hold, **config):
         self.clock = FakeClock()
@@ -677,11 +677,11 @@ class Case:
         self.over = False
 
     def note(self, record):
-        """Be an observer who only notes the outcome."""
+        """Record the outcome, as an observer."""
         self.seen.append(record.outcome)
 
     def observe(self, record):
-        """Be an observer who looks at the breaker from another thread, and notes if it cannot."""
+        """Record the outcome, and read the breaker from another thread; record whether that hangs."""
         self.seen.append(record.outcome)
         if self.over:
             return
@@ -696,7 +696,7 @@ class Case:
 @ACTS
 @pytest.mark.parametrize("observed", [False, True])
 def test_finalizer_strikes_at_every_line(hold, act, observed):
-    """What holds a place may be collected between any two lines: nothing hangs, and the place is free [B13] [B9]."""
+    """An object that holds a slot may be collected at any line: nothing hangs, and the slot is free [B13] [B9]."""
 
     def check(case):
         case.over = True
@@ -719,7 +719,7 @@ def test_finalizer_strikes_at_every_line(hold, act, observed):
 
 @HOLDERS
 def test_finalizer_does_not_wait_for_another_thread(hold):
-    """What is collected in one thread does not wait while another thread is at any line of the breaker [B13]."""
+    """A finalizer in one thread does not wait while another thread is at any line of the breaker [B13]."""
 
     def strike(case):
         in_thread(case.held.clear)
@@ -736,7 +736,7 @@ def test_finalizer_does_not_wait_for_another_thread(hold):
 
 @SEEDS
 def test_dropped_permits_are_reported_once(clock, seed):
-    """Every permit that is dropped is reported to the observer exactly once, however threads interleave [B20] [B13]."""
+    """Every dropped permit is reported to the observer exactly once, however threads interleave [B20] [B13]."""
     records = []
     breaker = build(clock, observer=lambda record: records.append(record.outcome))
 
@@ -751,7 +751,7 @@ def test_dropped_permits_are_reported_once(clock, seed):
 
 
 def test_eager_garbage_collection(clock):
-    """With the collector at work at every allocation, cycles of permits and generators are released in time [B13]."""
+    """With garbage collection at every allocation, cycles of permits and generators are released in time [B13]."""
     breaker = due_breaker(clock, half_open_max_calls=50, success_threshold=100_000)
 
     def make_cycles():
@@ -768,7 +768,7 @@ def test_eager_garbage_collection(clock):
     frozen = gc.get_freeze_count()
     thresholds = gc.get_threshold()
     gc.collect()
-    gc.freeze()  # or every collection would look through all that the other tests have left
+    gc.freeze()  # otherwise every collection would scan the objects of other tests
     gc.set_threshold(1)
     try:
         for thread in threads:
@@ -801,7 +801,7 @@ def alarm():
 
 @contextlib.contextmanager
 def handler(act):
-    """Have `act` called by a signal handler."""
+    """Call `act` in a signal handler."""
     before = signal.signal(signal.SIGUSR1, lambda *_: act())
     try:
         yield lambda: signal.raise_signal(signal.SIGUSR1)
@@ -836,7 +836,7 @@ def pass_a_block(breaker):
 @pytest.mark.parametrize("start", ["closed", "half-open"])
 @pytest.mark.usefixtures("alarm")
 def test_signal_handler_strikes_at_every_line(act, strike, start):
-    """A signal handler may use the breaker between any two lines of it: no deadlock, no half-made change [B9]."""
+    """A signal handler may use the breaker between any two of its lines: no deadlock, no partial change [B9]."""
 
     def make():
         case = Case(lambda breaker: breaker.acquire())
@@ -866,7 +866,7 @@ def test_signal_handler_strikes_at_every_line(act, strike, start):
 @signals
 @pytest.mark.usefixtures("alarm")
 def test_what_a_signal_handler_records_is_counted():
-    """What a signal handler settles counts exactly once, at whatever line it strikes [B9] [T23]."""
+    """An outcome that a signal handler records counts exactly once, at whatever line it strikes [B9] [T23]."""
     clock = FakeClock()
 
     subjects = []
@@ -878,10 +878,10 @@ def test_what_a_signal_handler_records_is_counted():
 
     def check(subject):
         breaker, permit = subject
-        permit.fail()  # in the last run nothing has struck
+        permit.fail()  # the last run is not struck
         assert breaker.status().failure_count == 2
 
-    with handler(lambda: subjects[-1][1].fail()) as send:  # noqa: PLW0108 - the last subject of that moment
+    with handler(lambda: subjects[-1][1].fail()) as send:  # noqa: PLW0108 - the last subject at the time of the signal
         assert at_every_line(make, lambda subject: fail(subject[0]), lambda _: send(), check) > 3
 
 
@@ -889,7 +889,7 @@ def test_what_a_signal_handler_records_is_counted():
 @pytest.mark.usefixtures("alarm")
 @ACTS
 def test_what_a_signal_handler_commands_is_done(act):
-    """A `reset` in a signal handler is done, at the latest, when the call that it struck comes back [B16] [B9]."""
+    """A `reset` in a signal handler is done, at the latest, when the call that it interrupted returns [B16] [B9]."""
     cases = []
 
     def make():
@@ -906,7 +906,7 @@ def test_what_a_signal_handler_commands_is_done(act):
         state = case.breaker.state
         assert case.breaker.status().state is state
 
-    with handler(lambda: cases[-1].breaker.reset()) as send:  # noqa: PLW0108 - the last case of that moment
+    with handler(lambda: cases[-1].breaker.reset()) as send:  # noqa: PLW0108 - the last case at the time of the signal
         at_every_line(make, act_on, lambda _: send(), check)
 
 
@@ -914,7 +914,7 @@ def test_what_a_signal_handler_commands_is_done(act):
 @pytest.mark.usefixtures("alarm")
 @pytest.mark.parametrize("observed", [False, "noting"])
 def test_closed_circuit_admits_signal_handlers(observed):
-    """A closed circuit admits the calls of a signal handler as any other, at whatever line it strikes [B1] [B9]."""
+    """A closed circuit admits the calls of a signal handler at whatever line it strikes [B1] [B9]."""
     outcomes, cases = [], []
 
     def make():
@@ -938,7 +938,7 @@ def test_closed_circuit_admits_signal_handlers(observed):
 @pytest.mark.parametrize("start", ["closed", "half-open"])
 @pytest.mark.parametrize("observed", [False, "noting"])
 def test_interrupt_at_every_call(monkeypatch, act, start, observed):
-    """A `KeyboardInterrupt` that strikes as any function of the package begins never wedges the breaker [B4] [B6]."""
+    """A `KeyboardInterrupt` at the start of any function of the package leaves the breaker usable [B4] [B6]."""
     unraisable = []
     monkeypatch.setattr(sys, "unraisablehook", lambda args: unraisable.append(repr(args.exc_value)))
 
@@ -957,11 +957,11 @@ def test_interrupt_at_every_call(monkeypatch, act, start, observed):
 
     def check(case):
         case.held.clear()
-        case.clock.advance(3600)  # a place may be lost to an interrupt, for a lease and no longer
+        case.clock.advance(3600)  # an interrupt may keep a slot until its lease ends
         check_usable(case.breaker, case.clock)
 
     assert in_thread(lambda: at_every_line(make, act_on, strike, check, event="call")) >= 1
-    assert set(unraisable) <= {"KeyboardInterrupt()"}  # in a finalizer, nobody could catch it
+    assert set(unraisable) <= {"KeyboardInterrupt()"}  # in a finalizer it cannot be caught
 
 
 # Blocks
@@ -969,7 +969,7 @@ def test_interrupt_at_every_call(monkeypatch, act, start, observed):
 
 @pytest.mark.parametrize("error", [None, BoomError()], ids=["success", "failure"])
 def test_block_that_is_overtaken_while_it_is_entered(error):
-    """A block entered while the circuit moves takes no other block's result for its own, at whatever line [B14]."""
+    """A block that is entered while the circuit changes state never settles another block's call [B14]."""
 
     class Subject:
         def __init__(self):
@@ -1007,7 +1007,7 @@ def test_block_that_is_overtaken_while_it_is_entered(error):
 
 @SEEDS
 def test_blocks_in_interleaving_threads(clock, seed):
-    """Blocks in many threads, while the circuit moves, keep no place and count as they should [B14] [B9]."""
+    """Blocks in many threads, while the circuit changes state, keep no slot and count correctly [B14] [B9]."""
     events = EventRecorder()
     breaker = build(clock, events, failure_threshold=2, success_threshold=2, timeout_duration=0, half_open_max_calls=2)
 

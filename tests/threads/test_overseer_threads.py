@@ -19,22 +19,22 @@ from swarmguard.testing import EventRecorder, FakeClock
 from tests.threads.interleave import Interleaver, at_every_line, wait_for
 
 SAFETY = 30.0
-"""Seconds after which a test that should have ended is given up: a net, never a part of a test."""
+"""Seconds after which a test that should have ended fails; no test waits for this."""
 SEEDS = pytest.mark.parametrize("seed", range(5))
 BACKENDS = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 BOTH = ["asyncio", "trio"]
-"""The event loops that run beside each other."""
+"""The event loops that run side by side."""
 
 
 @pytest.fixture
 def overseer(clock: FakeClock, events: EventRecorder) -> Overseer:
-    """Give an overseer whose agents may be restarted often and at once."""
+    """Return an overseer whose agents may be restarted often and at once."""
     config = OverseerConfig(max_restart_attempts=1000, restart_cooldown_secs=0)
     return Overseer(config, clock=clock, sink=events)
 
 
 def many(times: int, act: Callable[..., object], *args: object) -> Callable[[], None]:
-    """Return a job that does something so many times."""
+    """Return a job that calls `act` this many times."""
 
     def job() -> None:
         for _ in range(times):
@@ -49,12 +49,12 @@ def topics(events: EventRecorder) -> Counter[str]:
 
 
 def check_numbers(events: EventRecorder) -> None:
-    """See that the events came in order, each once."""
+    """Check that the events arrived once each, in order."""
     assert [event.sequence for event in events.events] == list(range(1, len(events.events) + 1))
 
 
 def check_story(events: EventRecorder, overseer: Overseer) -> None:
-    """See that each agent's events follow each other, step by step, and end where the agent is."""
+    """Check that each agent's events follow each other step by step, and end in its current health."""
     check_numbers(events)
     healths: dict[str, AgentHealth] = {}
     for event in events.events:
@@ -70,7 +70,7 @@ def check_story(events: EventRecorder, overseer: Overseer) -> None:
         elif kind == "failed":
             previous, health = AgentHealth(event.payload["previous_health"]), AgentHealth(event.payload["health"])
             assert health > previous
-            # An improvement that stops short of Healthy is not told of, so the last known health may be a worse one.
+            # An improvement that does not reach Healthy emits no event, so the last known health may be worse.
             assert previous <= healths[agent_id]
             healths[agent_id] = health
         elif kind == "recovered":
@@ -87,7 +87,7 @@ def check_story(events: EventRecorder, overseer: Overseer) -> None:
 def test_every_failure_is_counted_and_every_edge_told_once(
     seed: int, overseer: Overseer, events: EventRecorder
 ) -> None:
-    """Failures from many threads add up, and each step down is one event, in order. [O3] [O5] [T36]"""
+    """Failures from many threads add up, and each worsening is one event, in order. [O3] [O5] [T36]"""
     agent_id = overseer.register_agent("Worker")
     Interleaver(seed).run([many(5, overseer.record_agent_failure, agent_id, "broken")] * 4)
     status = overseer.get_agent_status(agent_id)
@@ -99,7 +99,7 @@ def test_every_failure_is_counted_and_every_edge_told_once(
 
 @SEEDS
 def test_the_swarms_counts_are_the_agents_own(seed: int, overseer: Overseer, events: EventRecorder) -> None:
-    """Whatever the threads do to the agents, the swarm's counts add up to what each agent shows. [O10] [O14]"""
+    """Whatever the threads do to the agents, the swarm's counts match the agents' statuses. [O10] [O14]"""
     swarm = [overseer.register_agent("Worker") for _ in range(3)]
 
     def work(own: UUID, others: list[UUID]) -> None:
@@ -133,7 +133,7 @@ def test_the_swarms_counts_are_the_agents_own(seed: int, overseer: Overseer, eve
 def test_a_silent_agent_is_found_by_one_of_many_watchers(
     seed: int, clock: FakeClock, overseer: Overseer, events: EventRecorder
 ) -> None:
-    """Of several checks at once, exactly one finds each silent agent, and its death is told once. [O4] [O5]"""
+    """Of several checks at once, exactly one finds each silent agent, and one event is emitted. [O4] [O5]"""
     swarm = [overseer.register_agent("Worker") for _ in range(5)]
     clock.advance(30)
     found = Interleaver(seed).run([overseer.check_heartbeats] * 4)
@@ -146,7 +146,7 @@ def test_a_silent_agent_is_found_by_one_of_many_watchers(
 def test_beats_and_checks_at_once_leave_no_agent_in_between(
     seed: int, clock: FakeClock, overseer: Overseer, events: EventRecorder
 ) -> None:
-    """An agent that beats while it is judged ends alive, with as many recoveries as deaths. [O4] [O5]"""
+    """An agent that sends a heartbeat during a check ends alive, with as many recoveries as deaths. [O4] [O5]"""
     swarm = [overseer.register_agent("Worker") for _ in range(3)]
 
     def beat() -> None:
@@ -168,7 +168,7 @@ def test_beats_and_checks_at_once_leave_no_agent_in_between(
 
 @SEEDS
 def test_an_id_is_given_away_once(seed: int, overseer: Overseer, events: EventRecorder) -> None:
-    """Of several threads that register one id, one succeeds. [O1]"""
+    """When several threads register one id, one succeeds. [O1]"""
     agent_id = uuid4()
 
     def register() -> bool:
@@ -190,7 +190,7 @@ def test_an_id_is_given_away_once(seed: int, overseer: Overseer, events: EventRe
 def test_an_attempt_is_opened_once_and_every_recovery_counted(
     seed: int, overseer: Overseer, events: EventRecorder
 ) -> None:
-    """Threads that begin one restart count it once; recoveries out of the blue count each. [O7] [T33]"""
+    """Threads that begin one restart count it once; recoveries without an open attempt count each. [O7] [T33]"""
     agent_id = overseer.register_agent("Worker")
     many(6, overseer.record_agent_failure, agent_id, "broken")()
     Interleaver(seed).run([partial(overseer.begin_restart, agent_id)] * 4)
@@ -204,7 +204,7 @@ def test_an_attempt_is_opened_once_and_every_recovery_counted(
 
 @SEEDS
 def test_exhaustion_is_told_once(seed: int, clock: FakeClock, events: EventRecorder) -> None:
-    """Several failed restarts at once use the budget up once. [O7]"""
+    """Several failed restarts at once use up the restart budget once. [O7]"""
     overseer = Overseer(OverseerConfig(max_restart_attempts=2), clock=clock, sink=events)
     agent_id = overseer.register_agent("Worker")
     Interleaver(seed).run([many(2, overseer.record_restart_failure, agent_id, "no container")] * 3)
@@ -215,7 +215,7 @@ def test_exhaustion_is_told_once(seed: int, clock: FakeClock, events: EventRecor
 
 @SEEDS
 def test_once_a_recovery_has_returned_no_old_handle_beats(seed: int, clock: FakeClock, events: EventRecorder) -> None:
-    """A handle's report and its agent's recovery happen one after the other, never half. [O12] [T32]"""
+    """A report by a handle and the recovery of its agent happen one after the other. [O12] [T32]"""
     overseer = Overseer(clock=clock, sink=events)
 
     async def scene() -> None:
@@ -251,7 +251,7 @@ def test_once_a_recovery_has_returned_no_old_handle_beats(seed: int, clock: Fake
 
 @SEEDS
 def test_a_sink_that_calls_back_gets_its_events_in_order(seed: int, clock: FakeClock) -> None:
-    """A sink that changes the overseer, while threads do too, hears of everything in order, and never at once. [C6]"""
+    """A sink that changes the overseer, while threads do too, gets all events in order, one at a time. [C6]"""
     events = EventRecorder()
     inside: list[int] = []
 
@@ -271,7 +271,7 @@ def test_a_sink_that_calls_back_gets_its_events_in_order(seed: int, clock: FakeC
 
 
 def test_a_sink_that_hangs_holds_up_nobody(clock: FakeClock) -> None:
-    """While one thread is stuck in the sink, others report and read, and their events follow when it goes on. [C4]"""
+    """While one thread hangs in the sink, others report and read, and their events follow later. [C4]"""
     entered, go_on = threading.Event(), threading.Event()
     events = EventRecorder()
 
@@ -300,7 +300,7 @@ def test_a_sink_that_hangs_holds_up_nobody(clock: FakeClock) -> None:
 
 @SEEDS
 def test_pausing_is_told_on_the_edge_only(seed: int, overseer: Overseer, events: EventRecorder) -> None:
-    """Threads that pause and resume at once leave a story of strict turns. [O9]"""
+    """Threads that pause and resume at once give alternating events. [O9]"""
     Interleaver(seed).run([overseer.pause_swarm] * 4)
     assert topics(events) == {"paused": 1}
     Interleaver(seed).run([overseer.resume_swarm] * 4)
@@ -312,7 +312,7 @@ def test_pausing_is_told_on_the_edge_only(seed: int, overseer: Overseer, events:
 
 
 def test_resuming_wakes_every_waiter_in_every_loop(overseer: Overseer) -> None:
-    """Waiters of four loops in four threads, on both backends, all go on, even if a new pause follows at once. [O9]"""
+    """Waiters of four loops in four threads, on both backends, all continue, even if a new pause follows. [O9]"""
     loops, waiters = 4, 5
     all_wait = threading.Barrier(loops + 1)
     woken: list[str] = []
@@ -326,7 +326,7 @@ def test_resuming_wakes_every_waiter_in_every_loop(overseer: Overseer) -> None:
             for _ in range(waiters):
                 tasks.start_soon(wait, backend)
             await anyio.wait_all_tasks_blocked()
-            all_wait.wait(SAFETY)  # stops this loop, but its waiters wait by now
+            all_wait.wait(SAFETY)  # blocks this loop, whose waiters are waiting by now
 
     overseer.pause_swarm()
     backends = BOTH * (loops // 2)
@@ -347,7 +347,7 @@ def test_resuming_wakes_every_waiter_in_every_loop(overseer: Overseer) -> None:
 @BACKENDS
 @SEEDS
 def test_no_resumption_is_missed(seed: int, backend: str, overseer: Overseer) -> None:
-    """However a wait and the resumption that it waits for meet, the waiter goes on. [O9]"""
+    """However a wait and its resume interleave, the waiter continues. [O9]"""
     rounds = 5
     ready, over = threading.Barrier(3), threading.Barrier(3)
 
@@ -370,7 +370,7 @@ def test_no_resumption_is_missed(seed: int, backend: str, overseer: Overseer) ->
 
 @BACKENDS
 def test_a_resumption_at_any_line_of_a_wait_ends_it(backend: str, clock: FakeClock) -> None:
-    """Another thread that resumes between any two lines of a wait lets the waiter go on. [O9]"""
+    """A resume from another thread between any two lines of a wait ends the wait. [O9]"""
 
     class Scene:
         def __init__(self) -> None:
@@ -394,7 +394,7 @@ def test_a_resumption_at_any_line_of_a_wait_ends_it(backend: str, clock: FakeClo
 
     def strike(scene: Scene) -> None:
         scene.other.start()
-        scene.other.join(0.02)  # longer only where this thread holds the lock: then the other comes next
+        scene.other.join(0.02)  # times out if this thread holds the lock; the other thread then continues later
 
     def check(scene: Scene) -> None:
         if scene.other.ident is not None:
@@ -408,7 +408,7 @@ def test_a_resumption_at_any_line_of_a_wait_ends_it(backend: str, clock: FakeClo
 
 @BACKENDS
 def test_a_waiter_that_is_cancelled_is_forgotten(backend: str, overseer: Overseer) -> None:
-    """Cancelling a waiter takes nothing from the others, and its loop may be gone when the swarm resumes. [O9]"""
+    """A cancelled waiter does not affect the others, and its loop may be closed when the swarm resumes. [O9]"""
     overseer.pause_swarm()
 
     async def give_up() -> None:
@@ -431,7 +431,7 @@ def test_a_waiter_that_is_cancelled_is_forgotten(backend: str, overseer: Oversee
 
 @BACKENDS
 def test_an_agent_in_another_loop_stops_at_its_checkpoint(backend: str, overseer: Overseer) -> None:
-    """`checkpoint` holds an agent while the swarm is paused from another thread, and beats when it goes on. [O12]"""
+    """`checkpoint` holds an agent while another thread pauses the swarm, and sends a heartbeat afterwards. [O12]"""
     at_work, paused, waiting = threading.Event(), threading.Event(), threading.Event()
     done: list[UUID] = []
 
@@ -464,7 +464,7 @@ def test_an_agent_in_another_loop_stops_at_its_checkpoint(backend: str, overseer
 
 
 def test_several_loops_share_the_restarts(clock: FakeClock, overseer: Overseer, events: EventRecorder) -> None:
-    """Four `run` loops in four threads restart each dead agent once, and none twice at a time. [O11] [T33]"""
+    """Four `run` loops in four threads restart each dead agent once, and never twice at a time. [O11] [T33]"""
     swarm = [overseer.register_agent("Worker") for _ in range(40)]
     for agent_id in swarm:
         many(6, overseer.record_agent_failure, agent_id, "broken")()

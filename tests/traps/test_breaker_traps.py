@@ -1,4 +1,4 @@
-"""Bugs that other circuit breakers had, each of which this one must not have."""
+"""Defects that were found in other circuit breakers: each test fails on such a defect."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ ENDS = ["succeed", "fail", "release"]
 
 @pytest.mark.anyio
 async def test_cancelled_test_call(clock):
-    """A cancelled test call neither closes the circuit, nor counts as a failure, nor keeps its place [T01]."""
+    """A cancelled probe neither closes the circuit, nor counts as a failure, nor keeps its slot [T01]."""
     breaker = due_breaker(clock, success_threshold=1, half_open_max_calls=1)
     for _ in range(5):
         with anyio.CancelScope() as scope:
@@ -71,7 +71,7 @@ async def test_cancelled_test_call(clock):
 
 @pytest.mark.anyio
 async def test_cancelled_closed_call(clock):
-    """A cancelled call of a closed circuit is no failure: timeouts around the breaker never open it [T01]."""
+    """A cancelled call on a closed circuit is not a failure: a timeout around the breaker never opens it [T01]."""
     breaker = build(clock, failure_threshold=1)
     for _ in range(5):
         with anyio.move_on_after(0):
@@ -83,7 +83,7 @@ async def test_cancelled_closed_call(clock):
 
 
 class Service:
-    """A sick service that counts who is inside it, and holds them until everybody has come."""
+    """A service that counts the callers inside it, and holds them until all the others are inside or refused."""
 
     def __init__(self, callers):
         self.callers = callers
@@ -97,7 +97,7 @@ class Service:
             self.changed.notify_all()
 
     def serve(self):
-        """Keep the caller until all others are inside or refused."""
+        """Hold the caller until all others are inside or refused."""
         with self.changed:
             self.inside += 1
             self.most = max(self.most, self.inside)
@@ -108,7 +108,7 @@ class Service:
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("places", [1, 3])
 def test_twenty_threads_at_the_end_of_the_open_time(clock, places, seed):
-    """Of twenty threads that come when the open time ends, only the test calls reach the service [T02]."""
+    """Of twenty threads that arrive when the open time ends, only the probes reach the service [T02]."""
     breaker = due_breaker(clock, half_open_max_calls=places, success_threshold=100)
     service = Service(20)
 
@@ -125,7 +125,7 @@ def test_twenty_threads_at_the_end_of_the_open_time(clock, places, seed):
 @pytest.mark.anyio
 @pytest.mark.parametrize("places", [1, 3])
 async def test_twenty_tasks_at_the_end_of_the_open_time(clock, places):
-    """Of twenty tasks that come when the open time ends, only the test calls reach the service [T02]."""
+    """Of twenty tasks that arrive when the open time ends, only the probes reach the service [T02]."""
     breaker = due_breaker(clock, half_open_max_calls=places, success_threshold=100)
     reached, refusals, everybody = [], [], anyio.Event()
 
@@ -153,7 +153,7 @@ async def test_twenty_tasks_at_the_end_of_the_open_time(clock, places):
 
 @pytest.mark.parametrize("end", ENDS)
 def test_call_of_the_closed_circuit_ends_in_half_open(clock, end):
-    """It neither closes the half-open circuit, nor opens it, nor frees a place that it never took [T03]."""
+    """A late call neither closes nor opens the half-open circuit, nor frees a slot that it never held [T03]."""
     breaker = build(clock, failure_threshold=1, success_threshold=1, timeout_duration=10, half_open_max_calls=1)
     late = breaker.acquire()
     fail(breaker)
@@ -202,14 +202,14 @@ def test_reset_while_a_failing_call_is_under_way(clock):
 
 
 def test_calls_run_side_by_side(clock):
-    """Ten threads are inside the guarded function at once: no lock is held while it runs [T06]."""
+    """Ten threads can be inside the guarded function at once: no lock is held while it runs [T06]."""
     breaker = build(clock)
     all_inside = threading.Barrier(10)
     Interleaver(0).run([lambda: breaker.call(all_inside.wait, SAFETY)] * 10)
 
 
 def test_operator_does_not_wait_for_a_hung_call(clock):
-    """Opening and resetting by hand, reading, and setting a mode do not wait for a call that hangs [T06]."""
+    """`trip`, `reset`, readings and `set_mode` do not wait for a call that hangs [T06]."""
     breaker = build(clock)
     inside, go = threading.Event(), threading.Event()
 
@@ -231,22 +231,22 @@ def test_operator_does_not_wait_for_a_hung_call(clock):
 
 
 async def failing_coroutine_function():
-    """Fail when it is awaited."""
+    """Fail when awaited."""
     raise BoomError
 
 
 def run_async(awaitable):
-    """Await something that never waits, without an event loop."""
+    """Run a coroutine that never waits, without an event loop."""
     with contextlib.suppress(StopIteration):
         awaitable.__await__().send(None)
 
 
 def test_coroutines_under_a_breaker(clock):
-    """A coroutine counts when it has run, not when it is made: five failures open the circuit [T07]."""
+    """A coroutine counts when it has run, not when it is created: five failures open the circuit [T07]."""
     for face in (
         lambda breaker: breaker(failing_coroutine_function)(),
         lambda breaker: breaker.execute(failing_coroutine_function),
-        lambda breaker: breaker.execute(lambda: failing_coroutine_function()),  # noqa: PLW0108 - the lambda is it
+        lambda breaker: breaker.execute(lambda: failing_coroutine_function()),  # noqa: PLW0108 - the lambda is tested
     ):
         breaker = build(clock)
         for _ in range(5):
@@ -256,7 +256,7 @@ def test_coroutines_under_a_breaker(clock):
 
 
 def test_coroutines_where_none_belong(clock):
-    """A coroutine out of `call` or a plain function is a `TypeError`, never a success [T07]."""
+    """A coroutine returned under `call` or by a plain function raises a `TypeError`, and is never a success [T07]."""
     breaker = half_open_breaker(clock, success_threshold=1)
 
     @breaker
@@ -278,7 +278,7 @@ def test_coroutines_where_none_belong(clock):
 
 
 def test_generator_fails_in_mid_iteration(clock):
-    """A failure in mid-iteration is recorded [T08]."""
+    """A failure in the middle of an iteration is recorded [T08]."""
     breaker = build(clock, failure_threshold=1)
 
     @breaker
@@ -292,7 +292,7 @@ def test_generator_fails_in_mid_iteration(clock):
 
 
 def test_break_out_of_a_generator(clock):
-    """`break` counts neither as a failure nor as a success, and frees the place [T08]."""
+    """`break` counts neither as a failure nor as a success, and frees the slot [T08]."""
     breaker = half_open_breaker(clock, success_threshold=1)
 
     @breaker
@@ -306,7 +306,7 @@ def test_break_out_of_a_generator(clock):
 
 
 def test_generator_is_driven_from_outside(clock):
-    """`send`, `throw` and the return value pass through the guard [T08]."""
+    """`send`, `throw` and the return value work through the guard [T08]."""
 
     @build(clock)
     def echo():
@@ -325,7 +325,7 @@ def test_generator_is_driven_from_outside(clock):
 
 @pytest.mark.anyio
 async def test_async_generator_fails_in_mid_iteration(clock):
-    """It is the same for async generators: failures count, leaving early does not [T08]."""
+    """For async generators too, failures count and leaving early does not [T08]."""
     breaker = half_open_breaker(clock, success_threshold=1)
 
     @breaker
@@ -347,7 +347,7 @@ async def test_async_generator_fails_in_mid_iteration(clock):
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, FatalError])
 def test_interrupted_call(clock, error):
-    """`KeyboardInterrupt` and its like are no failure of the service, and close no half-open circuit [T09]."""
+    """`KeyboardInterrupt` and similar exceptions are not failures, and do not close a half-open circuit [T09]."""
     breaker = build(clock, failure_threshold=1, record_exceptions=BaseException)
     with pytest.raises(error):
         breaker.call(raising(error()))
@@ -362,7 +362,7 @@ def test_interrupted_call(clock, error):
 
 
 def test_ignored_exception_is_no_success(clock):
-    """An ignored exception neither clears the streak nor closes a half-open circuit [T10]."""
+    """An ignored exception neither resets the failure count nor closes a half-open circuit [T10]."""
     breaker = build(clock, failure_threshold=2, ignore_exceptions=KeyError)
     fail(breaker)
     with pytest.raises(KeyError):
@@ -377,7 +377,7 @@ def test_ignored_exception_is_no_success(clock):
 
 
 def test_ignored_exception_leaks_no_place(clock):
-    """However many test calls raise ignored exceptions, places are left, and the circuit closes [T10]."""
+    """However many probes raise ignored exceptions, slots stay free, and the circuit can close [T10]."""
     breaker = due_breaker(clock, half_open_max_calls=2, success_threshold=2, ignore_exceptions=KeyError)
     for _ in range(20):
         with pytest.raises(KeyError):
@@ -390,7 +390,7 @@ def test_ignored_exception_leaks_no_place(clock):
 
 
 class WallClock(FakeClock):
-    """A clock whose wall time is set by hand."""
+    """A clock whose wall time can be set."""
 
     wall = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -401,7 +401,7 @@ class WallClock(FakeClock):
 
 @pytest.mark.parametrize("hours", [1, -1])
 def test_wall_clock_jumps(hours):
-    """A wall clock that jumps admits no test call early and keeps none away [T11]."""
+    """A jump of the wall clock neither admits a probe early nor delays one [T11]."""
     clock = WallClock()
     breaker = open_breaker(clock)
     clock.wall += timedelta(hours=hours)
@@ -428,7 +428,7 @@ def test_every_face_is_refused(clock):
 
 
 def test_tracebacks_do_not_grow(clock):
-    """A refusal is a new object each time, whose traceback is as long as the first one's [T13]."""
+    """Each refusal is a new object, whose traceback is as short as the first one's [T13]."""
     breaker = open_breaker(clock)
     errors = []
     for _ in range(20):
@@ -445,7 +445,7 @@ def test_tracebacks_do_not_grow(clock):
 
 @pytest.mark.parametrize("make", [build, half_open_breaker])
 def test_block_across_contexts(clock, make):
-    """Entering a block in one context and leaving it in another neither raises nor wedges [T14]."""
+    """A block entered in one context and left in another raises nothing and keeps no slot [T14]."""
     breaker = make(clock, half_open_max_calls=1, success_threshold=100)
 
     def dependency():
@@ -466,7 +466,7 @@ def test_block_across_contexts(clock, make):
 
 
 def test_classifier_that_raises(clock, caplog):
-    """A classifier that raises leaks no place and wedges nothing [T15]."""
+    """A classifier that raises keeps no slot, and the circuit can still close [T15]."""
 
     def broken(_):
         raise RuntimeError("bug in the classifier")
@@ -488,7 +488,7 @@ def test_classifier_that_raises(clock, caplog):
 
 
 def test_hung_test_call(clock):
-    """A hung test call does not block recovery for longer than its lease [T16]."""
+    """A hung probe does not block recovery for longer than its lease [T16]."""
     breaker = due_breaker(clock, half_open_max_calls=1, success_threshold=1, probe_timeout=5)
     hung = breaker.acquire()
     clock.advance(5)
@@ -509,13 +509,13 @@ def test_service_slower_than_the_lease(clock):
 
 
 def test_minimum_beyond_the_window():
-    """More `minimum_calls` than the window holds are refused, not silently never reached [T17]."""
+    """A `minimum_calls` above the window's size is refused instead of never being reached [T17]."""
     with pytest.raises(ValueError, match="minimum_calls"):
         FailureRate(window=CountWindow(10), minimum_calls=11)
 
 
 def test_idle_hour(clock):
-    """A time window carries no old failure across an idle hour [T17]."""
+    """A time window does not keep old failures across an idle hour [T17]."""
     breaker = build(clock, trip=FailureRate(window=TimeWindow(10), minimum_calls=2))
     fail(breaker)
     clock.advance(3600)
@@ -537,7 +537,7 @@ def test_calls_slower_than_the_window(clock):
 
 
 def test_listener_that_raises(clock, caplog):
-    """A listener that raises breaks no call [T18]."""
+    """A listener that raises does not break the call [T18]."""
 
     def broken(_):
         raise RuntimeError("bug in the listener")
@@ -574,7 +574,7 @@ def test_one_name_is_one_breaker(clock):
 
 
 def test_asking_again_overwrites_nothing(clock):
-    """Asking with another configuration is an error, and leaves the breaker and its configuration alone [T19]."""
+    """Asking with another configuration raises an error and leaves the breaker unchanged [T19]."""
     registry = CircuitBreakerRegistry(clock=clock)
     breaker = registry.get_or_create("api", CircuitBreakerConfig(failure_threshold=2))
     with pytest.raises(ValueError, match="api"):
@@ -587,7 +587,7 @@ def test_asking_again_overwrites_nothing(clock):
 
 
 def test_isolation_does_not_heal(clock):
-    """What an operator has isolated stays so, whatever time passes [T20]."""
+    """An isolated breaker stays isolated, however much time passes [T20]."""
     breaker = build(clock)
     breaker.set_mode(BreakerMode.ISOLATED)
     for _ in range(5):
@@ -642,7 +642,7 @@ TYPED = """
 
 
 def test_types_are_kept(tmp_path):
-    """A decorated function keeps its types, and a decorated `async def` is a coroutine function to them [T22]."""
+    """A decorated function keeps its types, and a decorated `async def` is typed as a coroutine function [T22]."""
     pytest.importorskip("mypy", reason="the type checker is not installed")
     source = textwrap.dedent(TYPED)
     program = tmp_path / "program.py"
@@ -692,7 +692,7 @@ def test_one_opening_under_threads(clock, events, seed):
 
 @pytest.mark.anyio
 async def test_callers_do_not_queue_behind_a_test_call(clock):
-    """While a test call hangs, other callers are refused at once: nobody waits for its verdict [T24]."""
+    """While a probe hangs, other callers are refused at once; none waits for its outcome [T24]."""
     breaker = due_breaker(clock, half_open_max_calls=1)
     with anyio.fail_after(SAFETY):
         async with anyio.create_task_group() as tasks:
@@ -706,7 +706,7 @@ async def test_callers_do_not_queue_behind_a_test_call(clock):
 
 
 def test_threads_do_not_queue_behind_a_test_call(clock):
-    """So it is for threads [T24]."""
+    """While a probe hangs in one thread, other threads are refused at once [T24]."""
     breaker = due_breaker(clock, half_open_max_calls=1)
     inside, go = threading.Event(), threading.Event()
 

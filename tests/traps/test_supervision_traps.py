@@ -1,4 +1,4 @@
-"""Traps that caught other supervisors: each test fails on the behaviour that was reported of them."""
+"""Defects that were found in other supervisors: each test fails on such a defect."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ DEADLY = 6
 
 @pytest.fixture
 def overseer(clock: FakeClock, events: EventRecorder) -> Overseer:
-    """Give an overseer with the default configuration."""
+    """Return an overseer with the default configuration."""
     return Overseer(clock=clock, sink=events)
 
 
 def kill(overseer: Overseer, agent_id: UUID) -> None:
-    """Let the agent fail until it is Dead."""
+    """Record failures until the agent is Dead."""
     for _ in range(DEADLY):
         overseer.record_agent_failure(agent_id, "broken")
 
@@ -52,14 +52,14 @@ def told(events: EventRecorder, topic: str) -> list[Event]:
 
 
 async def beat_for(clock: FakeClock, beat: Callable[[], object], *, every: float = 5.0) -> None:
-    """Beat regularly."""
+    """Send heartbeats at a regular interval."""
     while True:
         beat()
         await clock.sleep(every)
 
 
 async def until_exhausted(supervise: Callable[[], Awaitable[object]], ends: list[AgentExhaustedError]) -> None:
-    """Supervise, and keep the error that this ends with."""
+    """Supervise, and append the error that this ends with."""
     try:
         await supervise()
     except AgentExhaustedError as end:
@@ -72,7 +72,7 @@ async def until_exhausted(supervise: Callable[[], Awaitable[object]], ends: list
 async def test_a_hung_main_is_cancelled_and_restarted(
     clock: FakeClock, overseer: Overseer, events: EventRecorder
 ) -> None:
-    """Under `supervise` with manual beats, a main whose tool hangs is Dead by silence, and the next one runs. [T30]"""
+    """Under `supervise` with manual heartbeats, a hanging main is Dead by silence, and the next one starts. [T30]"""
     lives: list[AgentHandle] = []
     ended: list[AgentHandle] = []
 
@@ -118,7 +118,7 @@ async def test_a_main_that_hangs_for_ever_ends_in_a_timeout(clock: FakeClock, ov
 
 
 async def test_a_hung_agent_block_is_seen_when_its_beats_are_manual(clock: FakeClock, overseer: Overseer) -> None:
-    """A block with manual beats that hangs is found stale by `run`; one that beats by itself is not. [T30]"""
+    """`run` finds a hanging block stale with manual heartbeats, and not with automatic ones. [T30]"""
 
     async def hang(heartbeat: str, *, task_status: anyio.abc.TaskStatus[UUID]) -> None:
         async with overseer.agent("Scanner", heartbeat=heartbeat) as agent:
@@ -142,7 +142,7 @@ async def test_a_hung_agent_block_is_seen_when_its_beats_are_manual(clock: FakeC
 async def test_a_stalled_watcher_declares_nobody_dead(
     clock: FakeClock, overseer: Overseer, events: EventRecorder
 ) -> None:
-    """Five stalls of the loop, far longer than the timeout, make none of 200 beating agents Dead. [T31]"""
+    """Five stalls of the loop, far longer than the timeout, make none of 200 agents with heartbeats Dead. [T31]"""
     swarm = [overseer.register_agent("Worker") for _ in range(200)]
 
     def beat() -> None:
@@ -163,7 +163,7 @@ async def test_a_stalled_watcher_declares_nobody_dead(
 
 
 async def test_after_a_stall_the_silent_are_found_all_the_same(clock: FakeClock, overseer: Overseer) -> None:
-    """A stall counts as a beat, and no more: who stays silent for a full timeout after it is Dead. [T31]"""
+    """A stall counts as one heartbeat: an agent that stays silent for a full timeout after it is Dead. [T31]"""
     silent = overseer.register_agent("Worker")
     async with anyio.create_task_group() as tasks:
         await tasks.start(overseer.run)
@@ -177,7 +177,7 @@ async def test_after_a_stall_the_silent_are_found_all_the_same(clock: FakeClock,
 
 
 async def test_a_stall_does_not_revive_the_stale(clock: FakeClock, overseer: Overseer) -> None:
-    """An agent that was stale before the watcher went away is stale after it. [T31]"""
+    """An agent that was stale before the stall is stale after it. [T31]"""
     silent = overseer.register_agent("Worker")
     async with anyio.create_task_group() as tasks:
         await tasks.start(overseer.run)
@@ -191,7 +191,7 @@ async def test_a_stall_does_not_revive_the_stale(clock: FakeClock, overseer: Ove
 
 @pytest.mark.parametrize(("late", "found"), [(0.0, True), (10.0, True), (10.000000001, False)])
 async def test_one_interval_late_is_not_a_stall(clock: FakeClock, late: float, found: bool) -> None:
-    """A tick up to one interval late still judges; one nanosecond later it is a stall. [T31]"""
+    """A tick up to one interval late still judges; one nanosecond later it counts as a stall. [T31]"""
     overseer = Overseer(OverseerConfig(heartbeat_interval_secs=10, heartbeat_timeout_secs=10), clock=clock)
     silent = overseer.register_agent("Worker")
     async with anyio.create_task_group() as tasks:
@@ -207,7 +207,7 @@ async def test_one_interval_late_is_not_a_stall(clock: FakeClock, late: float, f
 async def test_a_stall_restarts_no_supervised_agent(
     clock: FakeClock, overseer: Overseer, events: EventRecorder, heartbeat: str
 ) -> None:
-    """Supervisors share the stalled loop: none of them restarts its agent for it. [T31]"""
+    """Supervisors share the stalled loop, and none of them restarts its agent because of the stall. [T31]"""
     lives: list[AgentHandle] = []
 
     async def main(agent: AgentHandle) -> None:
@@ -230,7 +230,7 @@ async def test_a_stall_restarts_no_supervised_agent(
 
 
 async def test_a_zombie_does_not_beat_for_the_next_incarnation(clock: FakeClock, overseer: Overseer) -> None:
-    """The block of a restarted agent hears that it is stale, and its beats do not hide the new one's silence. [T32]"""
+    """The handle of a restarted agent's block is stale, and its heartbeats do not hide the new one's silence. [T32]"""
     refused: list[float] = []
 
     def beat(agent: AgentHandle) -> None:
@@ -260,7 +260,7 @@ async def test_a_zombie_does_not_beat_for_the_next_incarnation(clock: FakeClock,
 
 
 async def test_the_automatic_beat_of_a_restarted_agent_stops(clock: FakeClock, overseer: Overseer) -> None:
-    """A block's own background beat belongs to its incarnation too. [T32]"""
+    """A block's automatic heartbeat ends with its incarnation. [T32]"""
 
     async def zombie(*, task_status: anyio.abc.TaskStatus[UUID]) -> None:
         async with overseer.agent("Scanner") as agent:
@@ -281,7 +281,7 @@ async def test_the_automatic_beat_of_a_restarted_agent_stops(clock: FakeClock, o
 async def test_a_supervised_main_that_resists_its_end_is_stale_meanwhile(
     clock: FakeClock, overseer: Overseer, events: EventRecorder
 ) -> None:
-    """A main that shields itself and beats on cannot undo its death, nor report for its successor. [T32]"""
+    """A shielded main that goes on reporting can neither undo its death nor report for its successor. [T32]"""
     lives: list[AgentHandle] = []
     refused: list[str] = []
 
@@ -303,7 +303,7 @@ async def test_a_supervised_main_that_resists_its_end_is_stale_meanwhile(
         await clock.run_for(99)
         meanwhile = (len(lives), health(overseer, agent_id))
         await clock.run_for(11)
-        assert meanwhile == (1, AgentHealth.DEAD)  # not before the shield has ended, or a failure would hang
+        assert meanwhile == (1, AgentHealth.DEAD)  # after the shield: a failure inside it would hang
         assert len(lives) == 2
         assert health(overseer, agent_id) is AgentHealth.HEALTHY
         tasks.cancel_scope.cancel()
@@ -312,7 +312,7 @@ async def test_a_supervised_main_that_resists_its_end_is_stale_meanwhile(
 
 
 async def test_the_handle_of_an_agent_that_has_ended_is_stale(overseer: Overseer) -> None:
-    """A handle that outlives its block, or whose agent was unregistered, says so at every use. [T32]"""
+    """A handle whose block has ended, or whose agent was unregistered, raises at every use. [T32]"""
     async with overseer.agent("Scanner") as agent:
         pass
     async with overseer.agent("Trader") as other:
@@ -333,7 +333,7 @@ async def test_the_handle_of_an_agent_that_has_ended_is_stale(overseer: Overseer
 async def test_a_crash_loop_gets_no_more_restarts_than_its_budget(
     clock: FakeClock, overseer: Overseer, events: EventRecorder, watchers: int
 ) -> None:
-    """An agent that dies after every restart is restarted three times, however many loops watch. [T33]"""
+    """An agent that dies after every restart is restarted three times, however many loops watch it. [T33]"""
     agent_id = overseer.register_agent("Worker")
     restarts: list[float] = []
 
@@ -360,13 +360,13 @@ async def test_a_crash_loop_gets_no_more_restarts_than_its_budget(
 async def test_a_crashing_main_is_started_once_and_restarted_thrice(
     clock: FakeClock, overseer: Overseer, events: EventRecorder
 ) -> None:
-    """Under `supervise` the budget holds as well, and the last error is the cause of giving up. [T33]"""
+    """Under `supervise` the restart budget holds as well, and the last error is the cause. [T33]"""
     starts: list[float] = []
     ends: list[AgentExhaustedError] = []
 
     async def main(agent: AgentHandle) -> None:
         starts.append(clock.monotonic())
-        if len(starts) > 20:  # far too often: let the test end and say so
+        if len(starts) > 20:  # far too often: let the test end and fail
             await anyio.sleep_forever()
         raise ValueError(f"crash {len(starts)}")
 
@@ -382,7 +382,7 @@ async def test_a_crashing_main_is_started_once_and_restarted_thrice(
 
 
 async def test_a_slow_restart_is_not_begun_twice(clock: FakeClock, overseer: Overseer) -> None:
-    """While an attempt is under way, later ticks leave the agent alone. [T33]"""
+    """While an attempt is under way, later ticks start no other one. [T33]"""
     agent_id = overseer.register_agent("Worker")
     begun: list[float] = []
 
@@ -408,7 +408,7 @@ async def test_a_slow_restart_is_not_begun_twice(clock: FakeClock, overseer: Ove
 async def test_a_restart_that_raises_is_no_recovery(
     clock: FakeClock, overseer: Overseer, events: EventRecorder, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A callback that raises leaves the agent Dead, counted and unannounced; the error is kept and logged. [T34]"""
+    """A restart that raises leaves the agent Dead, is counted and logged, and emits no recovery. [T34]"""
     agent_id = overseer.register_agent("Worker")
     attempts: list[float] = []
 
@@ -437,7 +437,7 @@ async def test_a_restart_that_raises_is_no_recovery(
 async def test_an_agent_that_died_by_silence_is_dead_after_a_restart_that_failed(
     clock: FakeClock, overseer: Overseer
 ) -> None:
-    """A beat after a failed restart does not make the agent well: its restart failed. [T34]"""
+    """A heartbeat after a failed restart leaves the agent Dead. [T34]"""
     agent_id = overseer.register_agent("Worker")
     clock.advance(30)
     overseer.check_heartbeats()
@@ -471,7 +471,7 @@ async def test_a_restart_that_the_host_cancels_is_not_counted(clock: FakeClock, 
 async def test_rare_crashes_never_use_up_the_budget(
     clock: FakeClock, overseer: Overseer, events: EventRecorder
 ) -> None:
-    """Ten crashes, with ten good minutes after each restart, are ten first crashes. [T35]"""
+    """Ten crashes, with ten good minutes after each restart, each have the whole restart budget. [T35]"""
     agent_id = overseer.register_agent("Worker")
 
     async def restart(restarted: UUID, agent_type: str) -> None:
@@ -515,7 +515,7 @@ async def test_rare_crashes_never_end_a_supervised_agent(
 async def test_a_recovery_does_not_give_the_budget_back(
     clock: FakeClock, overseer: Overseer, events: EventRecorder
 ) -> None:
-    """A main that crashes just before its budget would return is exhausted, so that a crash loop ends. [T35]"""
+    """A main that crashes just before its restart count returns to zero is exhausted: a crash loop ends. [T35]"""
     starts: list[float] = []
     ends: list[AgentExhaustedError] = []
 
@@ -537,7 +537,7 @@ async def test_a_recovery_does_not_give_the_budget_back(
 
 
 async def test_a_sink_finds_the_state_that_it_is_told_of(clock: FakeClock) -> None:
-    """When an event arrives, asking the overseer shows what the event says. [T36]"""
+    """When a sink gets an event, the overseer's status shows the same state. [T36]"""
     seen: list[tuple[object, object]] = []
 
     def sink(event: Event) -> None:
@@ -560,7 +560,7 @@ async def test_a_sink_finds_the_state_that_it_is_told_of(clock: FakeClock) -> No
 
 
 async def test_a_sink_may_restart_the_agent_that_it_is_told_of(clock: FakeClock, events: EventRecorder) -> None:
-    """A sink that acts on an event causes later events, which come after it, in order. [T36]"""
+    """A sink that acts on an event causes later events, which follow in order. [T36]"""
 
     def sink(event: Event) -> None:
         events(event)
@@ -586,7 +586,7 @@ async def test_a_sink_may_restart_the_agent_that_it_is_told_of(clock: FakeClock,
 
 @pytest.mark.parametrize("death", ["silence", "failures"])
 async def test_the_dead_are_restarted_with_a_cooldown_between(clock: FakeClock, death: str) -> None:
-    """However an agent died, `run` restarts it, and never within the cooldown of the last attempt's end. [T37]"""
+    """However an agent died, `run` restarts it, and never within the cooldown after the last attempt. [T37]"""
     overseer = Overseer(OverseerConfig(max_restart_attempts=5), clock=clock)
     agent_id = overseer.register_agent("Worker")
     begun: list[float] = []
@@ -614,7 +614,7 @@ async def test_the_dead_are_restarted_with_a_cooldown_between(clock: FakeClock, 
 async def test_a_supervised_agent_is_restarted_at_once_and_then_with_a_cooldown(
     clock: FakeClock, overseer: Overseer
 ) -> None:
-    """Under `supervise` the first restart waits for nothing, and each other for the cooldown exactly. [T37]"""
+    """Under `supervise` the first restart follows at once, and each later one after exactly the cooldown. [T37]"""
     starts: list[float] = []
     ends: list[AgentExhaustedError] = []
 
@@ -637,7 +637,7 @@ async def test_a_supervised_agent_is_restarted_at_once_and_then_with_a_cooldown(
 async def test_an_agent_that_beats_while_every_call_fails_reaches_dead(
     clock: FakeClock, overseer: Overseer, events: EventRecorder
 ) -> None:
-    """Beats between failures do not wipe their count. [T38]"""
+    """Heartbeats between failures do not clear the failure count. [T38]"""
     async with overseer.agent("Worker") as agent:
         for _ in range(DEADLY):
             await clock.run_for(25)
@@ -652,7 +652,7 @@ async def test_an_agent_that_beats_while_every_call_fails_reaches_dead(
 
 
 async def test_a_supervised_main_whose_every_call_fails_is_restarted(clock: FakeClock, overseer: Overseer) -> None:
-    """Automatic beats do not hide reported failures from the supervisor. [T38]"""
+    """Automatic heartbeats do not hide reported failures from the supervisor. [T38]"""
     lives: list[AgentHandle] = []
 
     async def main(agent: AgentHandle) -> None:
@@ -672,7 +672,7 @@ async def test_a_supervised_main_whose_every_call_fails_is_restarted(clock: Fake
 
 
 async def test_a_blip_heals_by_beats_alone(clock: FakeClock, overseer: Overseer, events: EventRecorder) -> None:
-    """Once the last failure is as old as the memory, and not before, a beat clears the count. [T38]"""
+    """A heartbeat clears the count once `failure_memory_secs` have passed since the last failure, not before. [T38]"""
     agent_id = overseer.register_agent("Worker")
     overseer.record_agent_failure(agent_id, "blip")
     clock.advance(29.999999999)
@@ -688,7 +688,7 @@ async def test_a_blip_heals_by_beats_alone(clock: FakeClock, overseer: Overseer,
 
 
 async def test_a_mass_death_is_no_mass_start(clock: FakeClock, overseer: Overseer) -> None:
-    """Of 200 agents that die together, ten are being restarted at any moment, and all of them are in the end. [T39]"""
+    """Of 200 agents that die together, at most ten are restarted at a time, and all of them in the end. [T39]"""
     swarm = [overseer.register_agent("Worker") for _ in range(200)]
     running = 0
     peak = 0
@@ -721,7 +721,7 @@ async def test_a_mass_death_is_no_mass_start(clock: FakeClock, overseer: Oversee
 
 
 async def test_restarts_that_hang_leave_the_watch_going(clock: FakeClock, overseer: Overseer) -> None:
-    """Restarts that never end take their places, and no more: the watcher still finds the silent. [T39]"""
+    """Restarts that never end use up their limit only: `run` still detects silent agents. [T39]"""
     stuck = [overseer.register_agent("Worker") for _ in range(20)]
     for agent_id in stuck:
         kill(overseer, agent_id)
@@ -745,7 +745,7 @@ Restart = Callable[[UUID, str], Awaitable[object]]
 
 @pytest.mark.parametrize("limit", [1, 3])
 async def test_the_limit_of_concurrent_restarts_is_the_configured_one(clock: FakeClock, limit: int) -> None:
-    """`max_concurrent_restarts` is the limit, and a restart that fails frees its place as well. [T39]"""
+    """`max_concurrent_restarts` is the limit, and a failed restart no longer counts towards it. [T39]"""
     overseer = Overseer(OverseerConfig(max_concurrent_restarts=limit, max_restart_attempts=1), clock=clock)
     swarm = [overseer.register_agent("Worker") for _ in range(9)]
     running: list[UUID] = []

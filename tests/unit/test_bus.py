@@ -27,12 +27,12 @@ BACKENDS = ["asyncio", "trio"]
 
 
 def event(sequence=1, topic="arb.swarm.agent.failed", **payload):
-    """Return an event."""
+    """Return an event with this sequence number, topic and payload."""
     return Event(topic=topic, source="overseer", at=AT, sequence=sequence, payload=payload)
 
 
 def numbers(events):
-    """Return the events' sequence numbers."""
+    """Return the sequence numbers of the events."""
     return [event.sequence for event in events]
 
 
@@ -62,7 +62,7 @@ async def collect(subscription, into):
     ],
 )
 def test_topics(topics, taken):
-    """A trailing `*` takes every topic below it, whatever the depth; anything else is one topic, to the letter. [C5]"""
+    """A trailing `*` takes every topic below it, at any depth; other topics match exactly. [C5]"""
     bus = EventBus()
     everything = ["arb", "arb.swarm.paused", "arb.swarm.agent.failed", "arb.swarm.agent.pool.failed", "arb.swarmed"]
     with bus.subscribe(topics) as subscription:
@@ -72,7 +72,7 @@ def test_topics(topics, taken):
 
 
 def test_every_topic_is_the_default():
-    """A subscription that names no topics takes them all. [C5]"""
+    """A subscription without topics takes all of them. [C5]"""
     bus = EventBus()
     with bus.subscribe() as subscription:
         bus(event(1, "a"))
@@ -82,7 +82,7 @@ def test_every_topic_is_the_default():
 
 @pytest.mark.parametrize("topics", ["*.failed", "arb.*.failed", "arb.swarm*", "arb.**", "**", "arb.*.*", ""])
 def test_topics_that_are_not_allowed(topics):
-    """A `*` anywhere but in the last segment, which it must fill, is a `ValueError` that says so. [C5]"""
+    """A `*` that is not the whole last segment raises a `ValueError` that says so. [C5]"""
     allowed = r"(a topic, or '\*' for every topic, alone or as the last segment .*|a non-empty str)"
     with pytest.raises(ValueError, match=rf"^topics must be {allowed}, got {re.escape(repr(topics))}$"):
         EventBus().subscribe(topics)
@@ -90,14 +90,14 @@ def test_topics_that_are_not_allowed(topics):
 
 @pytest.mark.parametrize("topics", [None, 1, b"arb.*", ["arb.*"]])
 def test_topics_are_text(topics):
-    """Topics that are no `str` are a `TypeError` that names them. [C5]"""
+    """Topics that are not a `str` raise a `TypeError` that names the argument. [C5]"""
     with pytest.raises(TypeError, match="topics must be a non-empty str, got"):
         EventBus().subscribe(topics)
 
 
 @pytest.mark.parametrize(("buffer", "error"), [(0, ValueError), (-1, ValueError), (1.0, TypeError), (True, TypeError)])
 def test_the_buffer_is_a_whole_number(buffer, error):
-    """A buffer that holds no event, or is no whole number, is refused with its name. [C5]"""
+    """A buffer below 1, or one that is not a whole number, is refused with its name. [C5]"""
     with pytest.raises(error, match="buffer must be a whole number, 1 or more, got"):
         EventBus().subscribe("*", buffer=buffer)
 
@@ -107,7 +107,7 @@ def test_the_buffer_is_a_whole_number(buffer, error):
 
 @pytest.mark.parametrize("publish", [EventBus.__call__, EventBus.publish])
 def test_every_subscriber_gets_every_event(publish):
-    """Called as a sink or by name, the bus gives an event to all who have subscribed to its topic. [C5]"""
+    """Called as a sink or by `publish`, the bus gives an event to every subscriber of its topic. [C5]"""
     bus = EventBus()
     with bus.subscribe("arb.*") as one, bus.subscribe("*") as two, bus.subscribe("other.*") as three:
         publish(bus, event(1))
@@ -121,13 +121,13 @@ def test_nobody_need_listen():
 
 
 def test_only_events_are_published():
-    """What is no event is a mistake of the caller's, and said to be one. [C5]"""
+    """Publishing something other than an `Event` raises a `TypeError`. [C5]"""
     with pytest.raises(TypeError, match="event must be an Event, got"):
         EventBus().publish("arb.swarm.paused")
 
 
 def test_a_slow_subscriber_loses_its_oldest_events():
-    """Past its buffer a subscriber keeps the newest events and counts the others; its neighbour loses none. [C5]"""
+    """A full subscriber keeps the newest events and counts the dropped ones; other subscribers lose none. [C5]"""
     bus = EventBus()
     with bus.subscribe(buffer=3) as slow, bus.subscribe() as patient:
         for sequence in range(1, 11):
@@ -140,7 +140,7 @@ def test_a_slow_subscriber_loses_its_oldest_events():
 
 
 def test_the_default_buffer():
-    """A subscriber that says nothing else may be 256 events behind. [C5]"""
+    """The default buffer holds 256 events. [C5]"""
     bus = EventBus()
     with bus.subscribe() as subscription:
         for sequence in range(257):
@@ -149,7 +149,7 @@ def test_the_default_buffer():
 
 
 def test_room_that_readers_make_is_no_loss():
-    """A buffer that is emptied while a publisher makes room in it has lost nothing. [C5]"""
+    """A buffer that a reader empties while a publisher makes room in it loses nothing. [C5]"""
 
     class Emptied(bus_module.deque):
         def __len__(self):
@@ -164,7 +164,7 @@ def test_room_that_readers_make_is_no_loss():
 
 
 def test_draining_ends_while_others_publish():
-    """However fast others publish, `drain` takes no more than the buffer holds, and leaves the rest. [C5]"""
+    """While others keep publishing, `drain` takes at most a full buffer and leaves the rest. [C5]"""
     bus = EventBus()
 
     class Refilled(bus_module.deque):
@@ -182,7 +182,7 @@ def test_draining_ends_while_others_publish():
 
 
 def test_threads_lose_and_double_nothing():
-    """From many threads at once every event arrives once, each publisher's in its order, and every loss counts. [C5]"""
+    """Events from many threads arrive once each, in order by publisher, and every dropped one is counted. [C5]"""
     bus = EventBus()
     with bus.subscribe(buffer=10_000) as roomy, bus.subscribe(buffer=7) as tight:
 
@@ -193,7 +193,7 @@ def test_threads_lose_and_double_nothing():
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(publish, range(8)))
         seen = [(news.payload["publisher"], news.sequence) for news in roomy.drain()]
-        by_publisher = sorted(seen, key=lambda pair: pair[0])  # stable: each publisher's stay as they came
+        by_publisher = sorted(seen, key=lambda pair: pair[0])  # stable: each publisher keeps its order
         assert by_publisher == [(publisher, sequence) for publisher in range(8) for sequence in range(300)]
         assert tight.dropped == 2400 - 7
         assert len(tight.drain()) == 7
@@ -228,7 +228,7 @@ def test_reading_and_publishing_in_threads_adds_up():
 
 
 def test_a_finalizer_may_publish_while_its_thread_is_publishing():
-    """An object that publishes when it dies, as a full buffer drops it, neither deadlocks nor gets lost. [C5]"""
+    """An object whose finalizer publishes when a full buffer drops it causes no deadlock and no lost event. [C5]"""
     bus = EventBus()
 
     class LastWords:
@@ -244,7 +244,7 @@ def test_a_finalizer_may_publish_while_its_thread_is_publishing():
 
 
 def test_a_finalizer_may_subscribe_and_leave():
-    """Joining and leaving from within a publish take effect when it is over. [C5]"""
+    """A subscription that is opened or closed during a publish takes effect after it. [C5]"""
     bus = EventBus()
     late = []
 
@@ -266,7 +266,7 @@ def test_a_finalizer_may_subscribe_and_leave():
 
 @pytest.mark.anyio
 async def test_iterating():
-    """An `async for` gives the events in order, those that came before it and those that come while it waits. [C5]"""
+    """An `async for` gives the events in order: those already buffered and those that arrive while it waits. [C5]"""
     bus, seen = EventBus(), []
     with bus.subscribe("arb.*") as subscription:
         bus(event(1))
@@ -283,7 +283,7 @@ async def test_iterating():
 
 @pytest.mark.anyio
 async def test_leaving_ends_the_iteration():
-    """After the `with` block a task that still iterates gets what is buffered, and then the end. [C5]"""
+    """After the `with` block, a task that still iterates gets the buffered events, and then stops. [C5]"""
     bus, seen = EventBus(), []
     async with anyio.create_task_group() as tasks:
         with bus.subscribe() as subscription:
@@ -298,7 +298,7 @@ async def test_leaving_ends_the_iteration():
 
 @pytest.mark.anyio
 async def test_closing_wakes_those_who_wait():
-    """Every task that waits for an event learns that none will come. [C5]"""
+    """Closing a subscription ends the wait of every task that reads it. [C5]"""
     subscription = EventBus().subscribe()
     async with anyio.create_task_group() as tasks:
         for _ in range(3):
@@ -309,7 +309,7 @@ async def test_closing_wakes_those_who_wait():
 
 
 def test_what_is_buffered_outlives_the_block():
-    """`drain` still gives what came before the end, and nothing that came after it. [C5]"""
+    """After closing, `drain` still returns the events from before, and none from after. [C5]"""
     bus = EventBus()
     with bus.subscribe() as subscription:
         bus(event(1))
@@ -320,7 +320,7 @@ def test_what_is_buffered_outlives_the_block():
 
 @pytest.mark.anyio
 async def test_an_event_for_one_task_each():
-    """Of several tasks that read one subscription each event reaches one, and none is left waiting. [C5]"""
+    """When several tasks read one subscription, each event reaches one of them, and no task is left waiting. [C5]"""
     bus, seen = EventBus(), []
     with bus.subscribe() as subscription:
         async with anyio.create_task_group() as tasks:
@@ -336,7 +336,7 @@ async def test_an_event_for_one_task_each():
 
 @pytest.mark.anyio
 async def test_a_cancelled_reader_loses_no_event():
-    """An event that comes as its reader is cancelled is there for the next one. [C5]"""
+    """An event that arrives while its reader is being cancelled is kept for the next reader. [C5]"""
     bus = EventBus()
     with bus.subscribe() as subscription:
         async with anyio.create_task_group() as tasks:
@@ -355,7 +355,7 @@ async def test_a_cancelled_reader_loses_no_event():
 
 @pytest.mark.anyio
 async def test_a_cancelled_reader_does_not_keep_the_others_waiting():
-    """Where one of two waiting tasks is cancelled as the event comes, the other gets it. [C5]"""
+    """When one of two waiting tasks is cancelled as an event arrives, the other task gets it. [C5]"""
     bus, seen = EventBus(), []
     with bus.subscribe() as subscription:
         async with anyio.create_task_group() as tasks:
@@ -373,7 +373,7 @@ async def test_a_cancelled_reader_does_not_keep_the_others_waiting():
 
 @pytest.mark.anyio
 async def test_reading_what_is_buffered_lets_others_run():
-    """A long backlog is no reason to starve the event loop. [C5]"""
+    """Reading a long backlog lets other tasks run. [C5]"""
     bus, seen, steps = EventBus(), [], []
     with bus.subscribe() as subscription:
         for sequence in range(50):
@@ -393,7 +393,7 @@ async def test_reading_what_is_buffered_lets_others_run():
 
 @pytest.mark.anyio
 async def test_an_event_between_looking_and_waiting_is_not_lost(monkeypatch):
-    """An event that is published just as a reader has found nothing and is about to wait is read. [C5]"""
+    """An event that is published after a reader found nothing and before it waits is read. [C5]"""
     bus = EventBus()
 
     class LateWaker(Waker):
@@ -408,7 +408,7 @@ async def test_an_event_between_looking_and_waiting_is_not_lost(monkeypatch):
 
 @pytest.mark.anyio
 async def test_an_event_just_before_the_end_is_not_lost():
-    """An event that is published, and the subscription closed, just after a reader found nothing, is read. [C5]"""
+    """An event that is published just before the subscription closes, while a reader starts to wait, is read. [C5]"""
     bus = EventBus()
     subscription = bus.subscribe()
 
@@ -427,7 +427,7 @@ async def test_an_event_just_before_the_end_is_not_lost():
 
 @pytest.mark.anyio
 async def test_an_end_between_looking_and_waiting_is_not_missed(monkeypatch):
-    """A subscription that is closed just as a reader is about to wait ends the reader's iteration. [C5]"""
+    """A subscription that is closed as a reader starts to wait ends the reader's iteration. [C5]"""
     subscription = EventBus().subscribe()
 
     class LateWaker(Waker):
@@ -451,7 +451,7 @@ async def test_threads_wake_a_reader():
 
 
 def test_each_subscriber_wakes_in_its_own_loop():
-    """Tasks in an asyncio and a trio loop, and code in no loop at all, get the same events from one thread. [C5]"""
+    """Tasks on asyncio and trio, and code without a loop, get the same events from one thread. [C5]"""
     bus = EventBus()
     waiting = threading.Barrier(3)
     seen = {backend: [] for backend in BACKENDS}
@@ -481,7 +481,7 @@ def test_each_subscriber_wakes_in_its_own_loop():
 
 
 def test_one_that_left_is_forgotten_at_once():
-    """Nothing is kept of a subscription that was closed. [C5]"""
+    """The bus keeps no reference to a closed subscription. [C5]"""
     bus = EventBus()
     with bus.subscribe() as subscription:
         bus(event())
@@ -492,7 +492,7 @@ def test_one_that_left_is_forgotten_at_once():
 
 
 def test_one_that_was_dropped_is_forgotten():
-    """A subscription that its owner throws away without closing it takes no events any more. [C5]"""
+    """A subscription that is garbage-collected without being closed takes no more events. [C5]"""
     bus = EventBus()
     kept = bus.subscribe()
     dropped = bus.subscribe()
@@ -510,7 +510,7 @@ def test_one_that_was_dropped_is_forgotten():
 
 @pytest.mark.anyio
 async def test_waiting_leaves_nothing_behind():
-    """A reader that was cancelled is not remembered, however often it is. [C5]"""
+    """The bus keeps no reference to a cancelled reader, however many there are. [C5]"""
     with EventBus().subscribe() as subscription:
         for _ in range(20):
             async with anyio.create_task_group() as tasks:
@@ -521,7 +521,7 @@ async def test_waiting_leaves_nothing_behind():
 
 
 def test_a_closed_loop_does_not_break_publishing():
-    """A subscriber whose event loop was closed under it only stops reading; the others get their events. [C5]"""
+    """A subscriber whose event loop was closed stops reading; the other subscribers get their events. [C5]"""
     bus = EventBus()
     subscription, other = bus.subscribe(), bus.subscribe()
     loop = asyncio.new_event_loop()
@@ -534,11 +534,11 @@ def test_a_closed_loop_does_not_break_publishing():
     bus(event(1))
     bus(event(2))
     assert numbers(other.drain()) == numbers(subscription.drain()) == [1, 2]
-    task._log_destroy_pending = False  # asyncio would complain, and it would be right
+    task._log_destroy_pending = False  # asyncio would rightly complain
 
 
 def test_repr_shows_how_far_behind_it_is():
-    """A subscription shows its topics, how much waits to be read, and how much was lost."""
+    """The repr shows the topics, the number of buffered events, and the number of dropped ones."""
     bus = EventBus()
     with bus.subscribe("arb.*", buffer=2) as subscription:
         for sequence in range(3):

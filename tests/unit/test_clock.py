@@ -1,4 +1,4 @@
-"""The protocol that every clock keeps, and the machine's own clock."""
+"""The `Clock` protocol and the system clock."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from swarmguard.testing import FakeClock
 
 @pytest.mark.parametrize("clock", [SystemClock(), FakeClock()], ids=repr)
 def test_both_clocks_keep_the_protocol(clock):
-    """The system's clock and the fake one can stand wherever a `Clock` is asked for. [C1]"""
+    """`SystemClock` and `FakeClock` are both a `Clock`. [C1]"""
     assert isinstance(clock, Clock)
 
 
 def test_what_is_no_clock_is_told_apart():
-    """An object without `sleep` is no `Clock`. [C1]"""
+    """An object without `sleep` is not a `Clock`. [C1]"""
     assert not isinstance(time, Clock)
 
 
@@ -40,7 +40,7 @@ def test_now_is_aware_and_utc():
 
 @pytest.mark.anyio
 async def test_sleep_takes_as_long_as_asked(monkeypatch):
-    """The system clock sleeps in the running event loop for the seconds that it is given. [C1]"""
+    """The system clock sleeps in the running event loop for the given seconds. [C1]"""
     slept = []
 
     async def sleep(seconds):
@@ -63,5 +63,5 @@ async def test_no_time_to_sleep_is_a_checkpoint(seconds):
 
 
 def test_repr():
-    """The system clock shows as the call that makes it."""
+    """The repr of the system clock is the expression that creates it."""
     assert repr(SystemClock()) == "SystemClock()"

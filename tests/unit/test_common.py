@@ -1,4 +1,4 @@
-"""The ground floor: checked values, moments, contained callbacks, the monitor, the outbox and the wake-up calls."""
+"""The code that breakers and overseers share: fields, deadlines, `call_logged`, the monitor, the outbox and wakers."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ from swarmguard.testing import EventRecorder, FakeClock
 from tests.breaker_tools import SAFETY
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
-HUGE = 10**400  # a whole number that no float can hold
+HUGE = 10**400  # an integer that no float can hold
 
 
 def at_fork():
-    """Tell whoever asked for it that a fork is about to be made."""
+    """Run the next callback of `before_fork` just before a fork."""
     if before_fork:
         before_fork.pop()()
 
 
 before_fork = []
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=at_fork)  # registered after the package's own hook, so it runs before that one
+    os.register_at_fork(before=at_fork)  # registered after the package's own hook, so it runs before that hook
 
 
 def in_a_child(work):
-    """Return what `work` returns, as text, in a forked child; a child that hangs is ended and fails the test."""
+    """Return the text of what `work` returns in a forked child; a child that hangs is killed and fails the test."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -80,27 +80,27 @@ def test_seconds(value, seconds):
 
 @pytest.mark.parametrize("value", [-1, -0.5, math.nan, math.inf, -math.inf, HUGE, -HUGE, timedelta(seconds=-1)])
 def test_seconds_out_of_range(value):
-    """A duration that is negative or not finite is a `ValueError` with its name, what it must be and what came."""
+    """A negative or non-finite duration raises a `ValueError` with its name, the allowed values and the value."""
     with pytest.raises(ValueError, match=r"^pause must be a finite number of seconds, 0 or more, got "):
         fields.check_seconds("pause", value)
 
 
 @pytest.mark.parametrize("value", ["1", None, True, 1j, [1]])
 def test_seconds_of_the_wrong_type(value):
-    """What is no duration is a `TypeError`, a bool included."""
+    """A value that is not a duration, such as a bool, raises a `TypeError`."""
     with pytest.raises(TypeError, match=r"^pause must be a number of seconds \(int, float or timedelta\), got "):
         fields.check_seconds("pause", value)
 
 
 def test_seconds_that_must_be_more_than_zero():
-    """Where zero has no meaning it is a `ValueError` that says so."""
+    """Where zero has no meaning, it raises a `ValueError` that says so."""
     assert fields.check_seconds("pause", 1e-9, zero=False) == 1e-9
     with pytest.raises(ValueError, match=r"^pause must be a finite number of seconds, more than 0, got 0$"):
         fields.check_seconds("pause", 0, zero=False)
 
 
 def test_count():
-    """A count is a whole number at or over its minimum; a bool is none."""
+    """A count is a whole number at or above its minimum; a bool is not a count."""
     assert fields.check_count("size", 1, minimum=1) == 1
     with pytest.raises(ValueError, match=r"^size must be a whole number, 1 or more, got 0$"):
         fields.check_count("size", 0, minimum=1)
@@ -110,7 +110,7 @@ def test_count():
 
 
 def test_number():
-    """A number is checked against its range, the lower edge in or out, and becomes a float."""
+    """A number is checked against its range, with or without the lower edge, and becomes a float."""
     assert fields.check_number("jitter", 1, "0 to 1", low=0, high=1) == 1.0
     assert fields.check_number("jitter", 0, "0 to 1", low=0, high=1) == 0.0
     assert fields.check_number("factor", 10**6, "more than 0", low=0, above_low=True) == 1e6
@@ -123,13 +123,13 @@ def test_number():
 
 @pytest.mark.parametrize("value", [-1, math.nan, math.inf, -math.inf, HUGE, -HUGE])
 def test_number_out_of_range(value):
-    """A number that is not finite is out of every range, one that no float can hold included."""
+    """A number that is not finite is out of every range, and so is one that no float can hold."""
     with pytest.raises(ValueError, match=r"^factor must be 0 or more, got "):
         fields.check_number("factor", value, "0 or more", low=0)
 
 
 def test_what_cannot_be_shown_is_refused_all_the_same():
-    """A value whose `repr` raises gets the error that was meant for it."""
+    """A value whose `repr` raises still gets the right error."""
 
     class Shy:
         def __repr__(self):
@@ -140,7 +140,7 @@ def test_what_cannot_be_shown_is_refused_all_the_same():
 
 
 def test_text():
-    """A text is a `str` that is not empty."""
+    """A text is a non-empty `str`."""
     assert fields.check_text("name", " ") == " "
     with pytest.raises(ValueError, match=r"^name must be a non-empty str, got ''$"):
         fields.check_text("name", "")
@@ -149,7 +149,7 @@ def test_text():
 
 
 def test_callable():
-    """What is to be called can be."""
+    """A value that is not callable raises a `TypeError` that says what is expected."""
     fields.check_callable("fn", print)
     for value in (None, 1):
         with pytest.raises(TypeError, match=rf"^fn must be a callable, got {value} \({type(value).__name__}\)$"):
@@ -168,18 +168,18 @@ def test_callable_or_none():
 
 @pytest.mark.parametrize("seconds", [0, 2.5, -1, math.inf, -math.inf])
 def test_delay(seconds):
-    """A time to sleep may be none, and may be without end."""
+    """A sleep may last zero, negative or infinite seconds."""
     assert fields.check_delay("seconds", seconds) == seconds
 
 
 def test_delay_of_all_whole_numbers():
-    """A whole number that no float can hold is for ever, or no time."""
+    """An integer that no float can hold becomes an infinite sleep, positive or negative."""
     assert fields.check_delay("seconds", 10**400) == math.inf
     assert fields.check_delay("seconds", -(10**400)) == -math.inf
 
 
 def test_what_is_no_delay():
-    """A time to sleep is a number."""
+    """A sleep that is not a number, or NaN, is refused."""
     for value in ("1", None, True, timedelta(1)):
         got = re.escape(f"got {value!r} ({type(value).__name__})")
         with pytest.raises(TypeError, match=rf"^seconds must be a number of seconds \(int or float\), {got}$"):
@@ -189,7 +189,7 @@ def test_what_is_no_delay():
 
 
 def test_instance():
-    """A value of a class is told apart from what is none."""
+    """A value that is not an instance of the class raises a `TypeError` that names the class."""
     clock = SystemClock()
     assert fields.check_instance("clock", clock, SystemClock) is clock
     with pytest.raises(TypeError, match=r"^clock must be a SystemClock, got None \(NoneType\)$"):
@@ -213,7 +213,7 @@ class Settings:
 
 
 def test_fields_convert():
-    """Fields of a configuration take every form of a duration and hold floats; None stays None."""
+    """Duration fields take every form of a duration and store a float; None stays None."""
     settings = Settings(pause=timedelta(seconds=2), limit=3, reset=timedelta(hours=1))
     assert (settings.pause, settings.limit, settings.reset) == (2.0, 3.0, 3600.0)
     assert isinstance(settings.limit, float)
@@ -239,13 +239,13 @@ def test_fields_convert():
     ],
 )
 def test_fields_are_checked(field, value, error):
-    """A field that is wrong is named in the error."""
+    """The error names the invalid field."""
     with pytest.raises(error, match=f"^{field} must be "):
         Settings(**{field: value})
 
 
 def test_wiring():
-    """A shell's clock, sink and topic prefix are checked, each by its name. [C1]"""
+    """The clock, the sink and the topic prefix are checked, and the error names the argument. [C1]"""
     check_wiring(SystemClock(), None, "arb.swarm")
     with pytest.raises(TypeError, match=r"^clock must be a Clock, "):
         check_wiring(None, None, "arb.swarm")
@@ -255,11 +255,11 @@ def test_wiring():
         check_wiring(FakeClock(), print, "")
 
 
-# Moments
+# Deadlines
 
 
 def test_a_moment_is_reached_at_its_edge():
-    """A deadline is reached at the very moment, and not a nanosecond before."""
+    """A deadline is reached at its own time, and not a nanosecond before."""
     assert reached(30.0, 30.0)
     assert reached(31.0, 30.0)
     assert not reached(30.0 - 1e-9, 30.0)
@@ -268,7 +268,7 @@ def test_a_moment_is_reached_at_its_edge():
 
 @pytest.mark.parametrize("start", [0.0, 0.1, 12345.678, 1e9 / 3])
 def test_the_edge_survives_float_arithmetic(start):
-    """Adding a duration in ten steps or in one leads to the same moment, wherever the clock stands."""
+    """A duration in ten steps or in one ends at the same time, wherever the clock starts."""
     now = start
     for _ in range(10):
         now += 0.1
@@ -277,24 +277,24 @@ def test_the_edge_survives_float_arithmetic(start):
 
 
 def test_until():
-    """What is left of a time is never negative, and 0.0 exactly when the moment is reached."""
+    """The time until a deadline is never negative, and 0.0 exactly when the deadline is reached."""
     assert until(10.0, 12.5) == 2.5
     assert until(12.5, 12.5) == 0.0
     assert until(13.0, 12.5) == 0.0
     assert until(1.0, math.inf) == math.inf
 
 
-# Contained callbacks
+# call_logged
 
 
 def test_a_callback_that_works(caplog):
-    """The answer of a callback is passed on, and nothing is logged."""
+    """The answer of the callback is returned, and nothing is logged."""
     assert call_logged("the sink", None, max, 1, 2) == 2
     assert caplog.records == []
 
 
 def test_a_callback_that_raises(caplog):
-    """The error of a callback goes to the `swarmguard` logger, and the answer is the fallback. [C4]"""
+    """An error of the callback goes to the `swarmguard` logger, and the fallback is returned. [C4]"""
     assert call_logged("the sink", "fallback", int, "x") == "fallback"
     (record,) = caplog.records
     assert (record.name, record.levelno) == ("swarmguard", logging.ERROR)
@@ -303,14 +303,14 @@ def test_a_callback_that_raises(caplog):
 
 
 def test_nothing_is_logged_as_the_interpreter_ends(monkeypatch, caplog):
-    """A callback that raises in a finalizer at the very end is answered for, and needs no log that is gone. [C4]"""
+    """A callback that raises during interpreter shutdown gives the fallback, even if logging is gone. [C4]"""
     monkeypatch.setattr(sys, "is_finalizing", lambda: True)
     assert call_logged("the sink", "fallback", lambda: 1 / 0) == "fallback"
     assert caplog.records == []
 
 
 def test_what_is_no_error_passes_through():
-    """An interrupt in a callback is not the callback's own, and is not held back."""
+    """A `KeyboardInterrupt` in a callback is not caught."""
 
     def interrupt():
         raise KeyboardInterrupt
@@ -323,7 +323,7 @@ def test_what_is_no_error_passes_through():
 
 
 def test_run_answers():
-    """An action's answer and its exception are the caller's."""
+    """`run` returns the action's result, and raises the action's exception."""
     guard = Monitor()
     assert guard.run(max, 1, 2) == 2
     with pytest.raises(ZeroDivisionError):
@@ -332,7 +332,7 @@ def test_run_answers():
 
 
 def test_look_answers():
-    """A reading's answer is the caller's."""
+    """`look` returns the reading's result."""
     assert Monitor().look(max, 1, 2) == 2
 
 
@@ -380,7 +380,7 @@ def test_an_action_that_cannot_be_put_off():
 
 
 def test_a_finalizer_inside_an_action_is_put_off():
-    """An object that dies in the middle of an action, and uses the monitor as it does, waits for the action's end."""
+    """A finalizer that uses the monitor in the middle of an action runs after the action."""
     guard, done = Monitor(), []
 
     class LastWords:
@@ -396,7 +396,7 @@ def test_a_finalizer_inside_an_action_is_put_off():
 
 
 def test_what_is_put_off_may_put_off_more():
-    """An action that was put off may itself be interrupted: all of it is done before the monitor is left."""
+    """A put-off action may put off another one: all of them run before the monitor is left."""
     guard, done = Monitor(), []
 
     def put_off(depth):
@@ -409,7 +409,7 @@ def test_what_is_put_off_may_put_off_more():
 
 
 def test_what_is_put_off_is_done_after_an_error_too():
-    """An action that fails does not take along what was put off meanwhile."""
+    """Put-off actions run even if the action that they interrupted fails."""
     guard, done = Monitor(), []
 
     def action():
@@ -422,7 +422,7 @@ def test_what_is_put_off_is_done_after_an_error_too():
 
 
 def test_an_error_of_what_is_put_off_is_logged(caplog):
-    """The error of an action that was put off has no caller to go to: it is logged, and the rest is done."""
+    """An error of a put-off action is logged, and the remaining actions run."""
     guard, done = Monitor(), []
     guard.defer(int, "x")
     guard.defer(done.append, "second")
@@ -432,7 +432,7 @@ def test_an_error_of_what_is_put_off_is_logged(caplog):
 
 
 def test_an_interrupt_leaves_the_monitor_usable():
-    """A `KeyboardInterrupt` that strikes while put-off actions are done does not shut the monitor for ever."""
+    """A `KeyboardInterrupt` during a put-off action leaves the monitor usable."""
 
     def interrupt():
         raise KeyboardInterrupt
@@ -447,13 +447,13 @@ def test_an_interrupt_leaves_the_monitor_usable():
 
 
 def test_a_look_from_inside_is_not_put_off():
-    """A reading on the thread that is inside is taken at once."""
+    """A reading inside the monitor, on the same thread, runs at once."""
     guard = Monitor()
     assert guard.run(guard.look, max, 1, 2) == 2
 
 
 def test_an_action_waits_for_a_reading():
-    """An action that comes in the middle of a reading is put off too, so that no reading is torn."""
+    """An action in the middle of a reading is put off, so the reading is consistent."""
     guard, state = Monitor(), [1, 1]
 
     def change():
@@ -469,7 +469,7 @@ def test_an_action_waits_for_a_reading():
 
 
 def test_nobody_waits_for_a_lock_that_no_one_gives_back(monkeypatch):
-    """As the interpreter ends, a lock that a stopped thread holds is not waited for; one that is free is taken. [B9]"""
+    """At interpreter shutdown, a lock held by a stopped thread is not waited for, and a free one is taken. [B9]"""
     guard, holds, go_on = Monitor(), threading.Event(), threading.Event()
 
     def hold():
@@ -489,7 +489,7 @@ def test_nobody_waits_for_a_lock_that_no_one_gives_back(monkeypatch):
 
 
 def test_defer_waits_for_nobody():
-    """While another thread is inside, `defer` returns at once, and the action is done before that thread leaves."""
+    """While another thread is inside, `defer` returns at once, and the action runs before that thread leaves."""
     guard, inside, go, done = Monitor(), threading.Event(), threading.Event(), []
 
     def action():
@@ -508,7 +508,7 @@ def test_defer_waits_for_nobody():
 
 @pytest.mark.parametrize("take", [Monitor.run, Monitor.look])
 def test_what_is_deferred_is_done_before_anybody_looks(take):
-    """Whoever takes the monitor next finds the deferred work done."""
+    """Deferred actions run before the next action or reading."""
     guard, done = Monitor(), []
     guard.defer(done.append, 1)
     guard.defer(done.append, 2)
@@ -516,7 +516,7 @@ def test_what_is_deferred_is_done_before_anybody_looks(take):
 
 
 def test_events_are_delivered_after_the_lock_is_released(clock, events):
-    """A sink may look at the machine that it hears of: from another thread even, since no lock is held. [C4]"""
+    """A sink may read the object that emits, even from another thread, since no lock is held. [C4]"""
     seen = []
     with ThreadPoolExecutor(1) as pool:
 
@@ -531,7 +531,7 @@ def test_events_are_delivered_after_the_lock_is_released(clock, events):
 
 
 def test_events_of_a_failed_action_are_delivered(clock, events):
-    """What an action told before it failed is not held back. [C6]"""
+    """An event that was queued before its action failed is delivered. [C6]"""
     outbox = Outbox("me", events, clock, "arb.swarm")
     guard = Monitor(outbox)
 
@@ -545,7 +545,7 @@ def test_events_of_a_failed_action_are_delivered(clock, events):
 
 
 def test_events_of_deferred_actions_are_delivered_by_a_reader(clock, events):
-    """Events of work that was deferred go out with whoever does it, a mere reader included. [C6]"""
+    """Events of deferred actions are delivered by the next user of the monitor, even by a reading. [C6]"""
     outbox = Outbox("me", events, clock, "arb.swarm")
     guard = Monitor(outbox)
     guard.defer(outbox.put, "paused", {}, 0.0)
@@ -580,7 +580,7 @@ def test_a_fork_waits_until_a_change_is_whole():
 @needs_fork
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_fork_inside_an_action():
-    """A child that is forked in the middle of an action can finish the action and go on. [B19]"""
+    """A child that is forked in the middle of an action can finish the action and continue. [B19]"""
     guard = Monitor()
 
     def child():
@@ -593,7 +593,7 @@ def test_a_fork_inside_an_action():
 @needs_fork
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_child_delivers_its_own_events(clock, events):
-    """While a thread of the parent is stuck in the sink, the child's events go out, the parent's not twice. [B19]"""
+    """While a parent thread hangs in the sink, the child's events are delivered, and the parent's only once. [B19]"""
     stuck, go = threading.Event(), threading.Event()
 
     def sink(event):
@@ -622,7 +622,7 @@ def test_a_child_delivers_its_own_events(clock, events):
 @needs_fork
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_sink_may_fork(clock, events):
-    """A sink that forks comes back in the child as in the parent. [B19]"""
+    """A sink that forks returns in the child as in the parent. [B19]"""
 
     def sink(event):
         events(event)
@@ -652,7 +652,7 @@ def test_a_sink_may_fork(clock, events):
 
 
 def test_a_child_gets_new_locks(clock, events):
-    """What a fork does in the child frees the monitors and the outboxes, whoever held them in the parent. [B19]"""
+    """The fork hook frees all monitors and outboxes in the child, even if a parent thread held them. [B19]"""
     outbox = Outbox("me", events, clock, "arb.swarm")
     guards = Monitor(outbox), Monitor()
     outbox._delivering.acquire()
@@ -667,7 +667,7 @@ def test_a_child_gets_new_locks(clock, events):
 
 
 def test_a_parent_goes_on():
-    """What a fork does in the parent gives every monitor back. [B19]"""
+    """The fork hook releases all monitors in the parent. [B19]"""
     guard = Monitor()
     monitor._before_fork()
     assert guard in monitor._held
@@ -678,7 +678,7 @@ def test_a_parent_goes_on():
 
 
 def test_monitors_are_not_kept_for_forks():
-    """A monitor that nobody uses any more is not held by the fork hooks."""
+    """The fork hooks keep no unused monitor alive."""
     guard = Monitor()
     identity = id(guard)
     assert identity in monitor._monitors
@@ -697,7 +697,7 @@ def make(sink, clock=None):
 
 
 def test_an_event_is_numbered_dated_and_named():
-    """An event has its prefix, its emitter, its number and the date of its moment, not that of its delivery. [C3]"""
+    """An event has the topic prefix, its source, its number, and the date at which it was queued. [C3]"""
     clock, recorder = FakeClock(), EventRecorder()
     outbox = Outbox("payments", recorder, clock, "my.prefix")
     outbox.put("circuit.opened", {"name": "payments"}, clock.monotonic())
@@ -719,7 +719,7 @@ def test_nothing_to_deliver():
 
 
 def test_a_sink_that_raises(caplog):
-    """An error of the sink goes to the log with the topic, and the next event is delivered as ever. [C4]"""
+    """An error of the sink is logged with the topic, and the next event is delivered. [C4]"""
     recorder = EventRecorder()
 
     def sink(event):
@@ -735,7 +735,7 @@ def test_a_sink_that_raises(caplog):
 
 
 def test_a_sink_that_interrupts():
-    """An interrupt in the sink gets through, and the events behind it go out with the next. [C6]"""
+    """A `KeyboardInterrupt` in the sink reaches the caller, and the next call delivers the remaining events. [C6]"""
     recorder = EventRecorder()
 
     def sink(event):
@@ -751,7 +751,7 @@ def test_a_sink_that_interrupts():
 
 
 def test_a_sink_that_emits():
-    """A sink that causes events itself hears of them in order, after the one that it is busy with. [C4] [C6]"""
+    """A sink that causes events gets them in order, after the one that it is handling. [C4] [C6]"""
     heard = []
 
     def sink(event):
@@ -766,7 +766,7 @@ def test_a_sink_that_emits():
 
 
 def test_a_sink_that_hangs_holds_up_nobody_else():
-    """While one thread is stuck in the sink others emit and go on; their events follow in order. [C6]"""
+    """While one thread hangs in the sink, other threads emit and continue; their events follow in order. [C6]"""
     stuck, go, recorder = threading.Event(), threading.Event(), EventRecorder()
 
     def sink(event):
@@ -788,12 +788,12 @@ def test_a_sink_that_hangs_holds_up_nobody_else():
 
 
 def test_an_event_in_the_last_instant_is_not_left_behind():
-    """An event that is queued when the deliverer has looked but not yet let go is delivered by the same one. [C6]"""
+    """An event that is queued just before the delivering thread releases the lock is delivered by that thread. [C6]"""
     recorder = EventRecorder()
     outbox = Outbox("me", recorder, FakeClock(), "arb.swarm")
 
     class LateTurn:
-        """A lock at whose release another thread, which finds it taken, leaves an event."""
+        """A lock at whose release another thread has just queued an event."""
 
         def __init__(self):
             self.lock = threading.Lock()
@@ -832,7 +832,7 @@ def test_threads_keep_the_order():
 
 
 def test_delivered_before_the_call_returns():
-    """Whoever causes an event has it delivered by the time the call is over, if nobody else is at it. [C6]"""
+    """An event is delivered before the call that caused it returns, if no other thread is delivering. [C6]"""
     recorder = EventRecorder()
     _, emit = make(recorder)
     for emitted in range(1, 4):
@@ -846,7 +846,7 @@ def test_delivered_before_the_call_returns():
 @pytest.mark.anyio
 @pytest.mark.parametrize("wake", [Waker.wake, Waker.wake_at_once])
 async def test_waking_in_the_same_loop(wake):
-    """A task wakes another one of its own loop, before it waits or while it does; twice does no harm."""
+    """A task wakes another task of its loop before or during its wait; waking it twice does no harm."""
     early, late = Waker(), Waker()
     wake(early)
     wake(early)
@@ -860,7 +860,7 @@ async def test_waking_in_the_same_loop(wake):
 @pytest.mark.anyio
 @pytest.mark.parametrize("wake", [Waker.wake, Waker.wake_at_once])
 async def test_waking_from_a_thread(wake):
-    """A thread without a loop wakes a task."""
+    """A thread without an event loop wakes a task."""
     waker = Waker()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(waker.wait)
@@ -886,7 +886,7 @@ async def test_waking_from_another_loop(wake, other):
 @pytest.mark.parametrize("wake", [Waker.wake, Waker.wake_at_once])
 @pytest.mark.parametrize("run", [asyncio.run, lambda main: trio.run(lambda: main)], ids=["asyncio", "trio"])
 def test_waking_nobody(wake, run):
-    """A loop that is over has nobody to wake, and that is no error."""
+    """Waking a task of a closed loop does nothing and raises nothing."""
 
     async def main():
         return Waker()
@@ -896,17 +896,17 @@ def test_waking_nobody(wake, run):
 
 @pytest.mark.anyio
 async def test_wakers_of_one_loop_know_it():
-    """Wakers of one loop name the same loop."""
+    """Wakers of one loop have the same `loop`."""
     assert Waker().loop is Waker().loop
 
 
 def test_what_comes_while_the_lock_is_let_go_is_done():
-    """An action that is deferred in the very instant of the release is not left behind. [B9]"""
+    """An action that is deferred at the moment of the release still runs. [B9]"""
     guard, done = Monitor(), []
     lock = guard._lock
 
     class Late:
-        """The monitor's lock, struck by a finalizer as it is let go for the first time."""
+        """The monitor's lock; at its first release a finalizer strikes."""
 
         def __enter__(self):
             return lock.__enter__()
@@ -926,7 +926,7 @@ def test_what_comes_while_the_lock_is_let_go_is_done():
 
 @pytest.mark.parametrize("with_outbox", [False, True])
 def test_a_child_renews_what_was_held_for_the_fork(clock, events, with_outbox):
-    """After a fork the child's lock is free and new; its outbox has forgotten what the parent is to deliver. [B19]"""
+    """After a fork the child has a new, free lock, and its outbox drops the events that the parent delivers. [B19]"""
     outbox = Outbox("me", events, clock, "arb.swarm") if with_outbox else None
     guard = Monitor(outbox)
     if outbox is not None:
@@ -955,9 +955,9 @@ def test_a_fork_in_the_middle_of_an_action_keeps_the_lock():
 
 
 def test_a_missing_library_names_its_extra():
-    """What cannot be imported says which extra brings it; other errors pass, and so does a block that is well."""
+    """A failed import names the extra to install; other errors and successful blocks are not affected."""
     with pytest.raises(ImportError) as caught, Extra("tea"):
-        import no_such_pot  # noqa: F401 - there is none
+        import no_such_pot  # noqa: F401 - does not exist
     assert str(caught.value) == (
         "swarmguard.tea cannot be imported (No module named 'no_such_pot'): pip install \"swarmguard[tea]\""
     )
@@ -970,11 +970,11 @@ def test_a_missing_library_names_its_extra():
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_a_child_wakes_nobody_in_its_parent(backend, monkeypatch):
-    """A waker that was made before a fork does nothing in the child, whose copy of the loop never runs. [B19]"""
+    """A waker from before a fork does nothing in the child, whose copy of the loop never runs. [B19]"""
 
     async def host():
         waker = Waker()
-        monkeypatch.setattr(waking, "_process", waking._process)  # set back afterwards
+        monkeypatch.setattr(waking, "_process", waking._process)  # restored afterwards
         waking._after_fork_in_child()
         waker.wake()
         await anyio.lowlevel.checkpoint()

@@ -1,4 +1,4 @@
-"""The errors: their facts, their texts, and their way through pickle."""
+"""The errors: their attributes, their messages, and pickling."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ERRORS = {
 
 @pytest.mark.parametrize(("text", "error"), ERRORS.items(), ids=range(len(ERRORS)))
 def test_errors_survive(text, error):
-    """Every error says what is wrong, and comes through pickle and copy with all its facts. [B15]"""
+    """Every error has a clear message, and pickling and copying keep all its attributes. [B15]"""
     assert text in str(error)
     for twin in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
         assert type(twin) is type(error)
@@ -44,6 +44,6 @@ def test_errors_survive(text, error):
 
 
 def test_hierarchy():
-    """All are `SwarmGuardError`s, and a refusal is a `CircuitBreakerError`. [B15]"""
+    """Every error is a `SwarmGuardError`, and a refusal is a `CircuitBreakerError`. [B15]"""
     assert all(isinstance(error, SwarmGuardError) for error in ERRORS.values())
     assert issubclass(CircuitOpenError, CircuitBreakerError)

@@ -1,4 +1,4 @@
-"""Events as values, and the recorder that tests collect them with."""
+"""`Event` values, and the `EventRecorder`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_an_event_is_frozen():
 
 
 def test_the_payload_is_read_only():
-    """The payload can be read like a dict, and not be changed. [C3]"""
+    """The payload can be read like a dict, and cannot be changed. [C3]"""
     event = opened()
     assert dict(event.payload) == FACTS
     with pytest.raises(TypeError):
@@ -42,7 +42,7 @@ def test_the_payload_is_read_only():
 
 
 def test_the_payload_is_a_copy():
-    """What the emitter does with its dict afterwards does not reach the event. [C3]"""
+    """Changing the dict that was passed as the payload does not change the event. [C3]"""
     facts = {"name": "payments"}
     event = opened(**facts)
     source = Event(topic="t", source="s", at=AT, sequence=1, payload=facts)
@@ -51,13 +51,13 @@ def test_the_payload_is_a_copy():
 
 
 def test_fields_go_by_name():
-    """An event is built by keyword only, so that no two of its texts are mixed up. [C3]"""
+    """An event takes keyword arguments only, so its texts cannot be mixed up. [C3]"""
     with pytest.raises(TypeError):
         Event("arb.swarm.paused", "overseer", AT, 1, {})
 
 
 def test_to_dict_can_be_dumped():
-    """`to_dict` is what `json.dumps` takes, with the date as RFC 3339 text. [C3]"""
+    """`to_dict` returns a dict for `json.dumps`, with the date as RFC 3339 text. [C3]"""
     assert json.loads(json.dumps(opened().to_dict())) == {
         "topic": "arb.swarm.circuit.opened",
         "source": "payments",
@@ -68,7 +68,7 @@ def test_to_dict_can_be_dumped():
 
 
 def test_equal_and_hashable():
-    """Events with equal fields are equal, and can be members of a set. [C3]"""
+    """Events with equal fields are equal and have equal hashes. [C3]"""
     assert opened() == opened()
     assert opened() != opened(sequence=2)
     assert opened() != opened(name="other")
@@ -77,7 +77,7 @@ def test_equal_and_hashable():
 
 @pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda event: pickle.loads(pickle.dumps(event))])
 def test_copies_are_events(again):
-    """An event survives copying and pickling, read-only payload and all. [C3]"""
+    """An event can be copied and pickled, including its read-only payload. [C3]"""
     event = again(opened())
     assert event == opened()
     with pytest.raises(TypeError):
@@ -85,7 +85,7 @@ def test_copies_are_events(again):
 
 
 def test_the_recorder_keeps_what_it_is_given():
-    """A recorder lists the events and their topics in the order in which they came. [C4]"""
+    """A recorder lists the events and their topics in order of arrival. [C4]"""
     recorder = EventRecorder()
     assert (recorder.events, recorder.topics) == ([], [])
     recorder(opened(1))
@@ -96,7 +96,7 @@ def test_the_recorder_keeps_what_it_is_given():
 
 
 def test_the_recorder_forgets():
-    """After `clear` a recorder is as good as new, and its list is the same list."""
+    """`clear` empties the recorder's list, which stays the same list."""
     recorder = EventRecorder()
     events = recorder.events
     recorder(opened(1))

@@ -1,4 +1,4 @@
-"""The clock that stands still until a test moves it."""
+"""`FakeClock`: a clock that stands still until a test moves it."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ MIDNIGHT = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 async def sleep_and_tell(clock, seconds, told, name=None):
-    """Sleep, then tell who woke up and when."""
+    """Sleep, then log the name and the time."""
     await clock.sleep(seconds)
     told.append((name or seconds, clock.monotonic()))
 
 
 def names(told):
-    """Return who told something, in order."""
+    """Return the logged names, in order."""
     return [name for name, _ in told]
 
 
@@ -36,12 +36,12 @@ def names(told):
 
 @pytest.mark.parametrize("start", [90, 90.0, timedelta(minutes=1.5)])
 def test_start(start):
-    """The clock starts where it is told to, in any of the three forms of a duration. [C2]"""
+    """The clock starts at the given time, in any of the three forms of a duration. [C2]"""
     assert FakeClock(start).monotonic() == 90.0
 
 
 def test_start_is_zero():
-    """The clock starts at 0.0, at a fixed aware date in UTC. [C2]"""
+    """By default the clock starts at 0.0, at a fixed aware date in UTC. [C2]"""
     clock = FakeClock()
     assert clock.monotonic() == 0.0
     assert clock.now() == MIDNIGHT
@@ -49,7 +49,7 @@ def test_start_is_zero():
 
 
 def test_the_date_does_not_depend_on_the_start():
-    """The epoch of `monotonic` is anybody's: however large the start, the date is the same. [C2]"""
+    """The date does not depend on the start of `monotonic`, however large that is. [C2]"""
     clock = FakeClock(10**15)
     clock.advance(1)
     assert clock.monotonic() == 10**15 + 1
@@ -58,7 +58,7 @@ def test_the_date_does_not_depend_on_the_start():
 
 @pytest.mark.parametrize("seconds", [2e11, 1e308, 10**300], ids=["far", "farther", "as an int"])
 def test_a_clock_goes_no_further_than_dates(seconds):
-    """A step beyond all dates is a `ValueError`; a start there is a start like any other. [C2]"""
+    """A step past the last representable date raises a `ValueError`; a start there is allowed. [C2]"""
     clock = FakeClock()
     with pytest.raises(ValueError, match=r"^seconds must be at most 1e\+11, got"):
         clock.advance(seconds)
@@ -68,7 +68,7 @@ def test_a_clock_goes_no_further_than_dates(seconds):
 
 @pytest.mark.anyio
 async def test_who_sleeps_beyond_all_dates_sleeps_for_ever():
-    """A sleep that no step ends is one without end. [C2]"""
+    """A sleep longer than any step can reach never ends. [C2]"""
     clock = FakeClock()
     with anyio.move_on_after(0) as scope:
         await clock.sleep(1e300)
@@ -77,7 +77,7 @@ async def test_who_sleeps_beyond_all_dates_sleeps_for_ever():
 
 @pytest.mark.parametrize("seconds", [2, 2.0, timedelta(seconds=2)])
 def test_advance_moves_both_times(seconds):
-    """`advance` moves the seconds and the date by the same. [C2]"""
+    """`advance` moves the seconds and the date by the same amount. [C2]"""
     clock = FakeClock(1)
     clock.advance(seconds)
     assert clock.monotonic() == 3.0
@@ -85,7 +85,7 @@ def test_advance_moves_both_times(seconds):
 
 
 def test_reading_moves_nothing():
-    """The time between two readings is nought: no time passes by itself. [C2]"""
+    """No time passes between two readings. [C2]"""
     clock = FakeClock()
     assert clock.monotonic() == clock.monotonic()
     assert clock.now() == clock.now()
@@ -93,7 +93,7 @@ def test_reading_moves_nothing():
 
 @pytest.mark.parametrize(("step", "times"), [(0.1, 10), (0.01, 100), (1e-9, 1_000_000_000 // 10_000), (1 / 3, 3)])
 def test_steps_add_up_exactly(step, times):
-    """Ten steps of 0.1 s are one second: time is exact to the nanosecond. [C2]"""
+    """Ten steps of 0.1 s are exactly one second. [C2]"""
     clock = FakeClock()
     for _ in range(times):
         clock.advance(step)
@@ -102,7 +102,7 @@ def test_steps_add_up_exactly(step, times):
 
 
 def test_ten_tenths_are_one():
-    """Ten steps of 0.1 s end at 1.0, where adding floats does not. [C2]"""
+    """Ten steps of 0.1 s end at exactly 1.0, where a sum of floats does not. [C2]"""
     clock, floats = FakeClock(), 0.0
     for _ in range(10):
         clock.advance(0.1)
@@ -111,7 +111,7 @@ def test_ten_tenths_are_one():
 
 
 def test_a_nanosecond_counts():
-    """The smallest step is seen, far from the start too. [C2]"""
+    """A step of one nanosecond is visible, even at a late time. [C2]"""
     clock = FakeClock(1_000_000)
     clock.advance(1e-9)
     assert clock.monotonic() == 1_000_000.000000001
@@ -119,7 +119,7 @@ def test_a_nanosecond_counts():
 
 @pytest.mark.parametrize("seconds", [-1, -1e-9, math.nan, math.inf, timedelta(seconds=-1)])
 def test_time_cannot_go_back(seconds):
-    """A step that is negative or not finite is a `ValueError`, and the clock stays where it is. [C2]"""
+    """A step that is negative or not finite raises a `ValueError`, and the clock does not move. [C2]"""
     clock = FakeClock(5)
     with pytest.raises(ValueError, match="seconds must be a finite number of seconds, 0 or more, got"):
         clock.advance(seconds)
@@ -130,14 +130,14 @@ def test_time_cannot_go_back(seconds):
 
 @pytest.mark.parametrize("seconds", ["1", None, True])
 def test_a_step_is_a_number(seconds):
-    """A step that is no number is a `TypeError` that says what it must be. [C2]"""
+    """A step that is not a number raises a `TypeError` that says what is allowed. [C2]"""
     with pytest.raises(TypeError, match=r"seconds must be a number of seconds \(int, float or timedelta\), got"):
         FakeClock().advance(seconds)
 
 
 @pytest.mark.anyio
 async def test_run_for_takes_what_advance_takes():
-    """`run_for` has the same checks as `advance`, and takes the same forms. [C2]"""
+    """`run_for` checks its argument like `advance`, and takes the same forms. [C2]"""
     clock = FakeClock()
     with pytest.raises(ValueError, match="seconds must be"):
         await clock.run_for(-1)
@@ -162,16 +162,16 @@ def test_threads_lose_no_step():
 
 
 def test_repr_shows_the_time():
-    """The clock shows its time and how many sleep by it."""
+    """The repr shows the time and the number of sleepers."""
     assert repr(FakeClock(1.5)) == "<FakeClock at 1.5 s, 0 asleep>"
 
 
-# Sleeping, and being woken by advance
+# Sleeping, and waking by `advance`
 
 
 @pytest.mark.anyio
 async def test_advance_wakes_at_the_deadline_and_not_before():
-    """A sleeper wakes when its deadline has come to the nanosecond. [C2]"""
+    """A sleeper wakes when its deadline is reached to the nanosecond. [C2]"""
     clock, told = FakeClock(), []
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(sleep_and_tell, clock, 3, told)
@@ -185,13 +185,13 @@ async def test_advance_wakes_at_the_deadline_and_not_before():
 
 @pytest.mark.anyio
 async def test_advance_wakes_in_deadline_order():
-    """Sleepers whose deadlines have all come go on in the deadlines' order, ties in that of going to sleep. [C2]"""
+    """Sleepers whose deadlines have passed continue in the order of deadlines, then of going to sleep. [C2]"""
     clock, told = FakeClock(), []
     lengths = [5, 2, 9, 1, 2.5, 7, 3, 8, 4, 6]
     async with anyio.create_task_group() as tasks:
         for seconds in lengths:
             tasks.start_soon(sleep_and_tell, clock, seconds, told)
-            await clock.run_for(0)  # one after the other: trio starts tasks in any order
+            await clock.run_for(0)  # one at a time, since trio starts tasks in any order
         for name in ("b", "a", "c"):
             tasks.start_soon(sleep_and_tell, clock, 10, told, name)
             await clock.run_for(0)
@@ -202,7 +202,7 @@ async def test_advance_wakes_in_deadline_order():
 
 @pytest.mark.anyio
 async def test_advance_is_one_leap():
-    """A task that `advance` wakes finds the clock at the end of the leap, not at its own deadline. [C2]"""
+    """A task that `advance` wakes finds the clock at the end of the step, not at its own deadline. [C2]"""
     clock, told = FakeClock(), []
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(sleep_and_tell, clock, 1, told)
@@ -214,7 +214,7 @@ async def test_advance_is_one_leap():
 @pytest.mark.anyio
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_the_wake_up_is_direct():
-    """In the loop of the one who moves the clock, sleepers run at that one's next checkpoint. [C2]"""
+    """Sleepers in the loop that moves the clock run at the next checkpoint of the task that moved it. [C2]"""
     clock, told = FakeClock(), []
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(sleep_and_tell, clock, 1, told)
@@ -228,7 +228,7 @@ async def test_the_wake_up_is_direct():
 @pytest.mark.anyio
 @pytest.mark.parametrize("seconds", [0, -1.5, 1e-10, -math.inf])
 async def test_no_time_to_sleep_is_a_checkpoint(seconds):
-    """Sleeping for less than half a nanosecond needs no time, only lets others run, and can be cancelled. [C2]"""
+    """Sleeping for less than half a nanosecond only lets other tasks run, and can be cancelled. [C2]"""
     clock = FakeClock()
     await clock.sleep(seconds)
     with anyio.CancelScope() as scope:
@@ -240,7 +240,7 @@ async def test_no_time_to_sleep_is_a_checkpoint(seconds):
 
 @pytest.mark.anyio
 async def test_no_number_to_sleep():
-    """Sleeping for what is no number of seconds is an error that says so, and nobody sleeps. [C2]"""
+    """Sleeping for an invalid number of seconds raises a clear error and leaves no sleeper. [C2]"""
     clock = FakeClock()
     with pytest.raises(TypeError, match=r"^seconds must be a number of seconds \(int or float\), got '1' \(str\)$"):
         await clock.sleep("1")
@@ -251,7 +251,7 @@ async def test_no_number_to_sleep():
 
 @pytest.mark.anyio
 async def test_sleeping_for_ever():
-    """A sleep of infinite length ends when it is cancelled, and is nothing that `run_for` runs to. [C1]"""
+    """An infinite sleep ends by cancellation, and `run_for` does not stop for it. [C1]"""
     clock = FakeClock()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(clock.sleep, math.inf)
@@ -262,7 +262,7 @@ async def test_sleeping_for_ever():
 
 @pytest.mark.anyio
 async def test_a_cancelled_sleeper_is_forgotten():
-    """Nothing is left of a sleeper that was cancelled, and the others are woken as ever. [C2]"""
+    """A cancelled sleeper leaves nothing behind, and the others wake as usual. [C2]"""
     clock, told = FakeClock(), []
     async with anyio.create_task_group() as tasks:
         async with anyio.create_task_group() as doomed:
@@ -279,7 +279,7 @@ async def test_a_cancelled_sleeper_is_forgotten():
 
 @pytest.mark.anyio
 async def test_a_sleeper_cancelled_as_it_wakes_holds_up_nobody():
-    """A sleeper that is cancelled between its wake-up and its next step does not keep those after it waiting. [C2]"""
+    """A sleeper that is cancelled after it was woken does not delay the ones after it. [C2]"""
     clock, told = FakeClock(), []
     async with anyio.create_task_group() as tasks, anyio.create_task_group() as doomed:
         doomed.start_soon(sleep_and_tell, clock, 1, told)
@@ -292,7 +292,7 @@ async def test_a_sleeper_cancelled_as_it_wakes_holds_up_nobody():
 
 @pytest.mark.anyio
 async def test_a_task_can_be_cancelled_while_others_go_first():
-    """Of sleepers woken together each can be cancelled, whichever the loop picks first. [C2]"""
+    """Each of several sleepers that wake together can be cancelled, whichever the loop runs first. [C2]"""
     for doomed in range(4):
         clock, told = FakeClock(), []
         scopes = [anyio.CancelScope() for _ in range(4)]
@@ -313,7 +313,7 @@ async def test_a_task_can_be_cancelled_while_others_go_first():
 
 @pytest.mark.anyio
 async def test_a_thread_can_move_the_clock():
-    """A worker thread without an event loop wakes the sleepers of one. [C2]"""
+    """A worker thread without an event loop wakes the sleepers of a loop. [C2]"""
     clock, told = FakeClock(), []
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(sleep_and_tell, clock, 2, told)
@@ -324,7 +324,7 @@ async def test_a_thread_can_move_the_clock():
 
 
 def test_sleepers_in_two_loops_and_no_loop_at_all():
-    """One `advance` from a plain function wakes the sleepers of loops in other threads, each in order. [C2]"""
+    """One `advance` in sync code wakes the sleepers of loops in other threads, each loop in order. [C2]"""
     clock = FakeClock()
     told = {"asyncio": [], "trio": []}
     asleep = threading.Barrier(3)
@@ -347,7 +347,7 @@ def test_sleepers_in_two_loops_and_no_loop_at_all():
 
 @pytest.mark.anyio
 async def test_a_leap_while_a_task_lies_down(monkeypatch):
-    """A sleep whose deadline another thread passes before it has begun ends all the same. [C2]"""
+    """A sleep whose deadline another thread passes before it has begun still ends. [C2]"""
     clock, told = FakeClock(), []
     lie_down = testing._Sleeper
 
@@ -361,7 +361,7 @@ async def test_a_leap_while_a_task_lies_down(monkeypatch):
 
 
 def test_a_closed_loop_leaves_nobody_to_wake():
-    """Sleepers of a loop that was closed over their heads do not hold up the clock, nor those of other loops. [C2]"""
+    """Sleepers of a closed loop delay neither the clock nor the sleepers of other loops. [C2]"""
     clock, told, buried = FakeClock(), [], []
     loop = asyncio.new_event_loop()
     task = loop.create_task(sleep_and_tell(clock, 1, buried))
@@ -377,7 +377,7 @@ def test_a_closed_loop_leaves_nobody_to_wake():
 
     anyio.run(live)
     assert (told, buried) == ([(2, 2.0)], [])
-    task._log_destroy_pending = False  # asyncio would complain, and it would be right
+    task._log_destroy_pending = False  # asyncio would rightly complain
 
 
 # Running
@@ -385,7 +385,7 @@ def test_a_closed_loop_leaves_nobody_to_wake():
 
 @pytest.mark.anyio
 async def test_run_for_lets_each_sleeper_run_at_its_own_moment():
-    """`run_for` stops at every deadline on the way, and ends exactly where it should. [C2]"""
+    """`run_for` stops at every deadline on the way, and ends at exactly the right time. [C2]"""
     clock, told = FakeClock(100), []
     async with anyio.create_task_group() as tasks:
         for seconds in (3, 1, 2):
@@ -397,7 +397,7 @@ async def test_run_for_lets_each_sleeper_run_at_its_own_moment():
 
 @pytest.mark.anyio
 async def test_run_for_meets_those_who_come_to_sleep_on_the_way():
-    """A loop that sleeps 0.1 s at a time turns fifty times in five seconds, at the right moments. [C2]"""
+    """A loop that sleeps 0.1 s at a time turns fifty times in five seconds, at the right times. [C2]"""
     clock, beats = FakeClock(), []
 
     async def beat():
@@ -414,7 +414,7 @@ async def test_run_for_meets_those_who_come_to_sleep_on_the_way():
 
 @pytest.mark.anyio
 async def test_run_for_ends_with_those_who_wake_at_its_end():
-    """A deadline at the very end is still served, one a nanosecond later is not. [C2]"""
+    """`run_for` wakes a sleeper at its very end, and not one whose deadline is a nanosecond later. [C2]"""
     clock, told = FakeClock(), []
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(sleep_and_tell, clock, 1, told)
@@ -427,7 +427,7 @@ async def test_run_for_ends_with_those_who_wake_at_its_end():
 
 @pytest.mark.anyio
 async def test_run_for_lets_the_woken_work_before_it_goes_on():
-    """What a woken task sets off in other tasks happens at that moment, however many hand it on. [C2]"""
+    """A woken task and all tasks that it wakes in turn run at the same time of the clock. [C2]"""
     clock, seen = FakeClock(), []
     ends = [anyio.create_memory_object_stream(0) for _ in range(20)]
 
@@ -456,7 +456,7 @@ async def test_run_for_lets_the_woken_work_before_it_goes_on():
 
 @pytest.mark.anyio
 async def test_run_for_goes_on_when_another_task_leaps():
-    """A task that moves the clock itself, past the end even, is no obstacle: time only ever goes forward. [C2]"""
+    """A task may move the clock itself during `run_for`, even past its end: time only goes forward. [C2]"""
     clock, told = FakeClock(), []
 
     async def leap():
@@ -473,7 +473,7 @@ async def test_run_for_goes_on_when_another_task_leaps():
 
 @pytest.mark.anyio
 async def test_run_for_can_be_cancelled():
-    """`run_for` gives way to cancellation and leaves the time where it had come to. [C2]"""
+    """`run_for` can be cancelled, and leaves the clock at the time that it has reached. [C2]"""
     clock = FakeClock()
     with anyio.CancelScope() as scope:
 
@@ -491,7 +491,7 @@ async def test_run_for_can_be_cancelled():
 @pytest.mark.anyio
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_a_busy_task_cannot_hang_run_for():
-    """On asyncio a task that is always ready does not stop the time. [C2]"""
+    """On asyncio, a task that is always ready does not stop `run_for`. [C2]"""
     clock, told = FakeClock(), []
 
     async def spin():
@@ -508,7 +508,7 @@ async def test_a_busy_task_cannot_hang_run_for():
 @pytest.mark.anyio
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_a_loop_that_does_not_show_what_is_ready():
-    """A loop of another make is given a fixed number of rounds, enough for every ordinary task. [C2]"""
+    """On another kind of loop, `run_for` waits a fixed number of rounds, enough for ordinary tasks. [C2]"""
     rounds = []
 
     async def spin():
