@@ -19,8 +19,9 @@ from swarmguard import (
     Permit,
     SwarmGuardError,
 )
-from swarmguard._breaker.machine import NO_DELAY, BreakerMachine, Change, ProbeSlot, Refusal, Ticket
+from swarmguard._breaker.machine import NO_DELAY, BreakerMachine, Change
 from swarmguard._breaker.observing import Observer
+from swarmguard._breaker.periods import ProbeSlot, Refusal, Ticket
 from swarmguard._overseer.agent import Agent, Trouble
 from swarmguard._overseer.machine import OverseerMachine
 from swarmguard.testing import EventRecorder, FakeClock

@@ -22,7 +22,7 @@ from swarmguard import (
     FailureRate,
     TimeWindow,
 )
-from swarmguard._breaker.policy import RateTally
+from swarmguard._breaker.counting import DeferredSuccesses
 from swarmguard.testing import EventRecorder, FakeClock
 from tests.breaker_tools import (
     SAFETY,
@@ -244,7 +244,7 @@ def test_successes_are_counted_exactly(clock, seed):
 @SEEDS
 def test_jotted_successes_are_counted_exactly(clock, seed, monkeypatch):
     """Successes that threads defer while others record failures are counted once each [B17] [T23]."""
-    monkeypatch.setattr(RateTally, "MOST_JOTTED", 5)
+    monkeypatch.setattr(DeferredSuccesses, "LIMIT", 5)
     policy = FailureRate(threshold=9 / 41, window=TimeWindow(10), minimum_calls=41)
     breaker = build(clock, trip=policy)
     service = breaker(lambda fails: boom() if fails else None)

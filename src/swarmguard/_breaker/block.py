@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from weakref import ref
 
 from swarmguard._breaker.core import BreakerCore
-from swarmguard._breaker.machine import ClosedPeriod
+from swarmguard._breaker.periods import ClosedPeriod
 from swarmguard._breaker.permit import GuardedCall
 
 T = TypeVar("T")

@@ -48,24 +48,26 @@ from swarmguard._breaker.classify import Classified, classify_exception
 from swarmguard._breaker.config import CircuitBreakerConfig
 from swarmguard._breaker.delay import delay_of, jitter_source
 from swarmguard._breaker.machine import (
-    CLOSED,
-    HALF_OPEN,
     ISOLATED,
     NO_DELAY,
     NORMAL,
-    OPEN,
-    UNRECORDED,
     BreakerMachine,
     Change,
-    ClosedPeriod,
     OpenDelay,
+    Settled,
+)
+from swarmguard._breaker.observing import CallReporter, Observer
+from swarmguard._breaker.periods import (
+    CLOSED,
+    HALF_OPEN,
+    OPEN,
+    UNRECORDED,
+    ClosedPeriod,
     OpenPeriod,
     ProbeSlot,
     Refusal,
-    Settled,
     Ticket,
 )
-from swarmguard._breaker.observing import CallReporter, Observer
 from swarmguard._breaker.values import FAILURE, NEUTRAL, SUCCESS, BreakerStatus
 from swarmguard._common.deadlines import reached
 from swarmguard._common.monitor import SKIPPED, Monitor, NotRun

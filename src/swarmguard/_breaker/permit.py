@@ -9,7 +9,7 @@ from typing import Any, Self, TypeVar
 from swarmguard._breaker.classify import Classified, classify_exception, classify_result, is_failure
 from swarmguard._breaker.config import CircuitBreakerConfig
 from swarmguard._breaker.core import BreakerCore
-from swarmguard._breaker.machine import ClosedPeriod, Ticket
+from swarmguard._breaker.periods import ClosedPeriod, Ticket
 from swarmguard._breaker.values import FAILURE, NEUTRAL, SUCCESS
 from swarmguard.errors import CircuitOpenError
 
