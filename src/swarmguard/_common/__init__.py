@@ -1,1 +1,1 @@
-"""What breakers and overseers both stand on: checked values, moments, the lock, the ordered outbox, wake-ups."""
+"""What breakers and overseers both use: checks of values, moments, the lock, the outbox of events, wake-ups."""

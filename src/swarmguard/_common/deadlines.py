@@ -1,8 +1,8 @@
-"""Comparing moments of a monotonic clock, which are floats of seconds.
+"""Compare moments of a monotonic clock, which are floats of seconds.
 
-`opened_at + 30.0` and the clock's own reading thirty seconds later may differ in their last bit, so a plain `>=` would
-miss the very edge that users test. Two moments less than half a nanosecond apart, or closer than the clock's float can
-tell, are the same moment.
+`opened_at + 30.0` and the clock's own reading thirty seconds later may differ in their last bit, so a plain `>=` could
+miss the very moment that users test. Two moments less than half a nanosecond apart, or closer than the clock's float can
+resolve, are the same moment.
 """
 
 from __future__ import annotations
@@ -17,5 +17,5 @@ def until(now: float, deadline: float) -> float:
 
 
 def reached(now: float, deadline: float) -> bool:
-    """Tell whether `now` is at or past `deadline`."""
+    """Return whether `now` is at or past `deadline`."""
     return not until(now, deadline)

@@ -1,4 +1,4 @@
-"""Checks of values that users pass in. Each error names the value, what it must be, and what came."""
+"""Check values that users pass in. Each error names the value, what is allowed, and what was passed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import attrs
 
 Seconds = int | float | timedelta
-"""A duration as users may write it; stored as a `float` of seconds."""
+"""A duration as users may pass it; stored as a `float` of seconds."""
 
 T = TypeVar("T")
 Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
@@ -35,7 +35,7 @@ def _shown(value: object) -> str:
 
 
 def check_seconds(name: str, value: object, *, zero: bool = True) -> float:
-    """Return the duration as a float of seconds, or raise; `zero` says whether 0 is allowed."""
+    """Return the duration as a float of seconds, or raise. `zero`: whether 0 is allowed."""
     if isinstance(value, timedelta):
         value = value.total_seconds()
     elif isinstance(value, bool) or not isinstance(value, int | float):
@@ -47,7 +47,7 @@ def check_seconds(name: str, value: object, *, zero: bool = True) -> float:
 
 
 def check_count(name: str, value: object, *, minimum: int) -> int:
-    """Return the whole number, or raise when it is none or is below `minimum`."""
+    """Return the int, or raise if the value is not one or is below `minimum`."""
     if isinstance(value, bool) or not isinstance(value, int):
         wrong_type(name, f"a whole number, {minimum} or more", value)
     if value < minimum:
@@ -58,7 +58,7 @@ def check_count(name: str, value: object, *, minimum: int) -> int:
 def check_number(
     name: str, value: object, allowed: str, *, low: float, high: float = math.inf, above_low: bool = False
 ) -> float:
-    """Return the number as a float, or raise when it is not in the range that `allowed` describes."""
+    """Return the number as a float, or raise if it is not in the range that `allowed` describes."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         wrong_type(name, allowed, value)
     number = _to_float(value)
@@ -68,7 +68,7 @@ def check_number(
 
 
 def check_text(name: str, value: object) -> str:
-    """Return the text, or raise when it is none or is empty."""
+    """Return the text, or raise if the value is not a str or is empty."""
     if not isinstance(value, str):
         wrong_type(name, "a non-empty str", value)
     if not value:
@@ -77,7 +77,7 @@ def check_text(name: str, value: object) -> str:
 
 
 def check_delay(name: str, value: object) -> float:
-    """Return how long to sleep as a float of seconds, or raise; 0 or less is no time, and infinity is for ever."""
+    """Return the time to sleep as a float of seconds, or raise. 0 or less is no time; infinity never ends."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         wrong_type(name, "a number of seconds (int or float)", value)
     seconds = _to_float(value)
@@ -87,26 +87,26 @@ def check_delay(name: str, value: object) -> float:
 
 
 def check_callable(name: str, value: object, allowed: str = "a callable") -> None:
-    """Raise unless the value can be called."""
+    """Raise unless the value is callable."""
     if not callable(value):
         wrong_type(name, allowed, value)
 
 
 def check_callable_or_none(name: str, value: object) -> None:
-    """Raise unless the value can be called or is None."""
+    """Raise unless the value is callable or None."""
     if value is not None:
         check_callable(name, value, "a callable or None")
 
 
 def check_instance(name: str, value: object, cls: type[T], allowed: str | None = None) -> T:
-    """Return the value, or raise when it is no instance of `cls`."""
+    """Return the value, or raise if it is not an instance of `cls`."""
     if not isinstance(value, cls):
         wrong_type(name, allowed or f"a {cls.__name__}", value)
     return value
 
 
 def check_wiring(clock: object, sink: object, topic_prefix: str) -> None:
-    """Raise unless the clock, the sink and the prefix of the topics are such as a breaker or an overseer can use."""
+    """Raise unless a breaker or an overseer can use the clock, the sink and the prefix of the topics."""
     if not all(callable(getattr(clock, method, None)) for method in ("monotonic", "now", "sleep")):
         wrong_type("clock", "a Clock, an object with monotonic(), now() and sleep()", clock)
     check_callable_or_none("sink", sink)
@@ -154,7 +154,7 @@ def optional(validator: Validator) -> Validator:
 
 
 def _to_float(value: float) -> float:
-    """Return the number as a float: an infinite one for an `int` that no float can hold."""
+    """Return the number as a float; infinity for an `int` that is too large for one."""
     try:
         return float(value)
     except OverflowError:
