@@ -1,8 +1,8 @@
 """Compare moments of a monotonic clock, which are floats of seconds.
 
 `opened_at + 30.0` and the clock's own reading thirty seconds later may differ in their last bit, so a plain `>=` could
-miss the very moment that users test. Two moments less than half a nanosecond apart, or closer than the clock's float can
-resolve, are the same moment.
+miss the very moment that users test. Two moments less than half a nanosecond apart, or closer than the clock's float
+can resolve, are the same moment.
 """
 
 from __future__ import annotations
