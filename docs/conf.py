@@ -21,15 +21,24 @@ author = "swarmguard contributors"
 copyright = "2026, swarmguard contributors"  # noqa: A001 - Sphinx reads this name
 release = version = version_of("swarmguard")
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinxcontrib.mermaid"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
 exclude_patterns = ["_build", "performance"]
 
 html_theme = "furo"
 html_title = f"swarmguard {release}"
+html_static_path = ["_static"]
+html_css_files = ["custom.css"]
+html_theme_options = {
+    "source_repository": "https://github.com/swarmguard/swarmguard",
+    "source_branch": "main",
+    "source_directory": "docs/",
+}
+
+# Copy what a reader types, without prompts; there is no button on output.
+copybutton_prompt_text = ">>> "
+copybutton_selector = "div:not(.highlight-text) > div.highlight > pre"
 
 myst_enable_extensions = ["colon_fence", "deflist"]
-# GitHub draws a fence of mermaid, and so does Sphinx.
-myst_fence_as_directive = ["mermaid"]
 myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
