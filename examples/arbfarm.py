@@ -1,21 +1,21 @@
-"""ArbFarm in miniature: a swarm of trading agents, and three HTTP services that really fail.
+"""ArbFarm, a small trading farm: a swarm of agents, and three HTTP services that fail.
 
-The services listen on loopback and fail one after another, each in its own way: jupiter_api answers 503, helius_rpc
-takes calls and answers none, birdeye_api refuses connections and later talks nonsense. Five agents live on them:
+The services run on this machine and fail one after another, each in its own way: jupiter_api answers 503, helius_rpc
+accepts requests and never answers, birdeye_api refuses connections and later sends broken JSON. Five agents use them:
 
-    Scanner     reads prices from birdeye_api, and crashes on an answer that it cannot read
-    Strategist  reads routes from jupiter_api, and fails for good when that service retires them
-    Executor    takes quotes from jupiter_api and block hashes from helius_rpc
-    Harvester   waits for notices of helius_rpc with neither a timeout nor a breaker, so it hangs when the service does
-    Archivist   reads history from birdeye_api; nobody supervises it, the overseer's own loop has it restarted
+    Scanner     reads prices from birdeye_api, and crashes on an answer that it cannot parse
+    Strategist  reads routes from jupiter_api, and keeps failing when that service removes them
+    Executor    reads quotes from jupiter_api and block hashes from helius_rpc
+    Harvester   waits for notices from helius_rpc without a timeout or a breaker, so it hangs when the service hangs
+    Archivist   reads history from birdeye_api; it is not supervised, the overseer's `run` has it restarted
 
-Circuit breakers stand between agents and services, an overseer watches the agents, and an operator breaks things,
-mends them, and pauses the swarm. Only what the operator does is scripted. Each of its steps waits for what has to
-follow from the one before; if that does not come, the program says so and ends with exit status 1.
+The agents call the services through circuit breakers, an overseer monitors the agents, and an operator breaks things,
+repairs them, and pauses the swarm. Only the operator follows a script. Each of its steps waits for the expected events.
+If they do not come, the program reports it and ends with exit status 1.
 
-With --json, every line on stdout is an object with a "kind" and the seconds "elapsed": an "event" has what
-`Event.to_dict()` gives; "opening", "chapter" and "told" are the story around the events; "status" is the swarm's
-status at the end, and "verdict" a summary in numbers.
+With --json, every line on stdout is an object with a "kind" and the "elapsed" seconds: an "event" has the fields of
+`Event.to_dict()`; "opening", "chapter" and "told" are the story around the events; "status" is the status of the swarm
+at the end, and "verdict" a summary in numbers.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from uuid import UUID
 
 import anyio
 from anyio import to_thread
-from arbfarm_parts.services import CALL_ERRORS, Mood, Service, StatusError, http_get
+from arbfarm_parts.services import CALL_ERRORS, Mode, Service, StatusError, http_get
 from arbfarm_parts.terminal import Chronicle, StoryError
 
 from swarmguard import (
@@ -49,22 +49,22 @@ from swarmguard import (
     OverseerConfig,
 )
 
-CALL_TIMEOUT = 0.5  # seconds for a call to a service
-TURN = 0.1  # seconds between the turns of an agent
+CALL_TIMEOUT = 0.5  # the timeout of a call to a service, in seconds
+TURN = 0.1  # the pause between two turns of an agent, in seconds
 
-# The rules are those of every swarm; only the durations are made for a short story.
+# Only the durations differ from those of a real swarm, so that the program is short.
 BREAKERS = CircuitBreakerConfig(
     failure_threshold=3,
     success_threshold=2,
     timeout_duration=1.0,
     half_open_max_calls=1,
-    success_exceptions=lambda exc: isinstance(exc, StatusError) and exc.status < 500,  # the service did answer
+    success_exceptions=lambda exc: isinstance(exc, StatusError) and exc.status < 500,  # the service answered
 )
 AGENTS = OverseerConfig(heartbeat_interval_secs=0.25, heartbeat_timeout_secs=2.0, restart_cooldown_secs=1.0)
-EVERYBODY = frozenset({"Scanner", "Strategist", "Executor", "Harvester", "Archivist"})
+AGENT_TYPES = frozenset({"Scanner", "Strategist", "Executor", "Harvester", "Archivist"})
 
 OPENING = """\
-ArbFarm: five agents live on three HTTP services of this machine, and everything goes wrong once.
+ArbFarm, a small trading farm: five agents use three HTTP services, and everything fails once.
 
   jupiter_api  {jupiter_api}  quotes and routes
   helius_rpc   {helius_rpc}  block hashes and notices
@@ -72,24 +72,24 @@ ArbFarm: five agents live on three HTTP services of this machine, and everything
 
   When     What                 Who          Why"""
 VERDICT = """\
-Verdict: {refused} calls were refused instead of sent, and {cached} answered from the cache; {sent} were sent. \
-Restarts done: {restarts}; agents given up: {exhausted}."""
+Verdict: {sent} calls were sent, {refused} were refused, and {cached} of these were answered from the cache. \
+Restarts: {restarts}; exhausted agents: {exhausted}."""
 
 Turn = Callable[[], Awaitable[None]]
-"""What an agent does, again and again."""
+"""One turn of an agent's loop."""
 
 
 class Farm:
-    """The agents, the breakers that they call through, and the overseer that watches them."""
+    """The agents, their breakers, and the overseer that monitors them."""
 
     def __init__(self, bus: EventBus, chronicle: Chronicle, services: Mapping[str, Service]) -> None:
         self.chronicle = chronicle
         self.services = services
-        self.calls: Counter[str] = Counter()  # by outcome, as the breakers tell them
-        self.answers: dict[tuple[str, str], bytes] = {}  # the cache: the last ones, by service and path
+        self.calls: Counter[str] = Counter()  # by outcome
+        self.answers: dict[tuple[str, str], bytes] = {}  # the cache: the last answer for each service and path
         self.cached = 0
-        self.resting: set[str] = set()
-        self.given_up: set[str] = set()
+        self.waiting: set[str] = set()
+        self.exhausted: set[str] = set()
         self.registry = CircuitBreakerRegistry(BREAKERS, sink=bus, observer=self.observe)
         self.overseer = Overseer(AGENTS, sink=bus, registry=self.registry)
         self.get_jupiter = self.guarded("jupiter_api")
@@ -97,11 +97,11 @@ class Farm:
         self.get_birdeye = self.guarded("birdeye_api")
 
     def observe(self, record: CallRecord) -> None:
-        """Count a call, made or refused."""
+        """Count the outcome of a call."""
         self.calls[record.outcome] += 1
 
     def guarded(self, name: str) -> Callable[[str], Awaitable[bytes]]:
-        """Return a service's client: behind a breaker, with the last answers for when that refuses."""
+        """Return a client for a service, with a breaker; refused calls get the last answer from the cache."""
         breaker = self.registry.get_or_create(name)
 
         def cached(path: str) -> bytes:
@@ -110,7 +110,7 @@ class Farm:
 
         @breaker.with_fallback(cached)
         async def get(path: str) -> bytes:
-            # The timeout is inside the breaker, where it is a failure; around the breaker it would count for nothing.
+            # The timeout is inside the breaker, where it counts as a failure; outside, it would not count.
             answer = await to_thread.run_sync(http_get, self.services[name], path, CALL_TIMEOUT)
             self.answers[name, path] = answer
             return answer
@@ -118,29 +118,29 @@ class Farm:
         return get
 
     async def scan(self) -> None:
-        """Take the Scanner's turn."""
+        """Run one turn of the Scanner."""
         json.loads(await self.get_birdeye("/prices"))
 
     async def plan(self) -> None:
-        """Take the Strategist's turn."""
+        """Run one turn of the Strategist."""
         await self.get_jupiter("/routes")
 
     async def execute(self) -> None:
-        """Take the Executor's turn."""
+        """Run one turn of the Executor."""
         await self.get_jupiter("/quote")
         await self.get_helius("/blockhash")
 
     async def harvest(self) -> None:
-        """Take the Harvester's turn."""
+        """Run one turn of the Harvester."""
         service = self.services["helius_rpc"]
         await to_thread.run_sync(http_get, service, "/notices", None, abandon_on_cancel=True)
 
     async def work(self, turn: Turn, agent: AgentHandle) -> None:
-        """Be a supervised agent. A call that fails is reported; any other error is a crash."""
+        """Run a supervised agent. A failed call is reported; any other error is a crash."""
         while True:
-            self.rest(agent.agent_type)
+            self.wait(agent.agent_type)
             await agent.checkpoint()
-            self.resting.discard(agent.agent_type)
+            self.waiting.discard(agent.agent_type)
             try:
                 await turn()
             except CALL_ERRORS as error:
@@ -150,40 +150,40 @@ class Farm:
             await anyio.sleep(TURN)
 
     async def archive(self, agent_id: UUID) -> None:
-        """Be the Archivist, the plain way: it reports by its id, and when it dies nobody is told."""
+        """Run the Archivist, which reports by its id. If it ends, only its missing heartbeats show it."""
         while True:
-            self.rest("Archivist")
+            self.wait("Archivist")
             await self.overseer.wait_until_resumed()
-            self.resting.discard("Archivist")
+            self.waiting.discard("Archivist")
             try:
                 await to_thread.run_sync(http_get, self.services["birdeye_api"], "/history", CALL_TIMEOUT)
             except CALL_ERRORS as error:
-                self.chronicle.tell("Archivist", f"ends without telling the overseer: {error!r}")
+                self.chronicle.tell("Archivist", f"ends without a report to the overseer: {error!r}")
                 return
             self.overseer.record_agent_success(agent_id)
             await anyio.sleep(TURN)
 
-    def rest(self, agent_type: str) -> None:
-        """Note that an agent is between two turns."""
-        self.resting.add(agent_type)
+    def wait(self, agent_type: str) -> None:
+        """Note that an agent is between two turns, or paused."""
+        self.waiting.add(agent_type)
         self.chronicle.stir()
 
     async def keep(self, agent_type: str, turn: Turn, heartbeat: Literal["auto", "manual"] = "auto") -> None:
-        """Have an agent supervised, for as long as there is hope."""
+        """Supervise an agent until its restart budget is exhausted."""
         try:
             await self.overseer.supervise(agent_type, partial(self.work, turn), heartbeat=heartbeat)
         except AgentExhaustedError as error:
-            self.given_up.add(agent_type)
-            end = f"gives the {agent_type} up after {error.restart_count} restarts"
-            self.chronicle.tell("host", f"{end}; its last error: {error.__cause__!r}")
+            self.exhausted.add(agent_type)
+            end = f"does not restart the {agent_type} again after {error.restart_count} restarts"
+            self.chronicle.tell("host", f"{end}; last error: {error.__cause__!r}")
             self.chronicle.stir()
 
     async def live(self, story: Callable[[Farm], Awaitable[None]]) -> None:
-        """Run everything for as long as the story lasts."""
+        """Run the agents and the overseer until the story ends."""
         async with anyio.create_task_group() as tasks:
 
             async def restart(agent_id: UUID, agent_type: str) -> None:
-                self.chronicle.tell("host", f"starts the {agent_type}'s task again")
+                self.chronicle.tell("host", f"starts the task of the {agent_type} again")
                 tasks.start_soon(self.archive, agent_id)
 
             tasks.start_soon(self.chronicle.listen)
@@ -197,54 +197,54 @@ class Farm:
             tasks.cancel_scope.cancel()
 
 
-# The story, chapter by chapter
+# The story, one function for each chapter
 
 
 async def story(farm: Farm) -> None:
-    """Break everything once, and show how the swarm came out of it."""
-    await all_is_well(farm)
+    """Break everything once, and show how the swarm recovers."""
+    await everything_works(farm)
     await jupiter_breaks(farm)
     await helius_hangs(farm)
-    await birdeye_goes_away(farm)
-    await birdeye_talks_nonsense(farm)
+    await birdeye_stops(farm)
+    await birdeye_sends_broken_json(farm)
     await maintenance(farm)
-    await strategist_is_given_up(farm)
+    await strategist_is_exhausted(farm)
     show_end(farm)
 
 
-async def all_is_well(farm: Farm) -> None:
-    """Wait until calls flow, and there is an answer to each in the cache."""
-    await farm.chronicle.wait_for("calls to flow", lambda: farm.calls["success"] >= 20 and len(farm.answers) == 4)
-    farm.chronicle.tell("breakers", f"{farm.calls['success']} calls went well, {farm.calls['failure']} failed")
+async def everything_works(farm: Farm) -> None:
+    """Wait until calls succeed and the cache has an answer for each path."""
+    await farm.chronicle.wait_for("calls to succeed", lambda: farm.calls["success"] >= 20 and len(farm.answers) == 4)
+    farm.chronicle.tell("breakers", f"{farm.calls['success']} calls succeeded, {farm.calls['failure']} failed")
 
 
 async def jupiter_breaks(farm: Farm) -> None:
-    """Have a circuit open, its service spared, and the circuit closed again."""
+    """Show a circuit that opens, relieves its service, and closes again."""
     chronicle, jupiter, before = farm.chronicle, farm.services["jupiter_api"], farm.cached
     chronicle.chapter("The operator breaks jupiter_api: it answers 503.")
-    jupiter.turn(Mood.BROKEN)
+    jupiter.set_mode(Mode.BROKEN)
     await chronicle.until("circuit.opened jupiter_api")
     await chronicle.wait_for("answers from the cache", lambda: farm.cached >= before + 5)
-    jupiter.turn(Mood.WELL)
-    chronicle.tell("operator", "mends jupiter_api")
+    jupiter.set_mode(Mode.WORKING)
+    chronicle.tell("operator", "repairs jupiter_api")
     await chronicle.until("circuit.closed jupiter_api recovered")
-    chronicle.tell("cache", f"answered {farm.cached - before} calls in place of jupiter_api")
+    chronicle.tell("cache", f"answered {farm.cached - before} calls instead of jupiter_api")
 
 
 async def helius_hangs(farm: Farm) -> None:
-    """Have one agent saved by its breaker's timeouts, and another that has neither found silent and restarted."""
+    """Show that a hung service opens a circuit, and that an agent that hangs with it is restarted."""
     chronicle, helius, before = farm.chronicle, farm.services["helius_rpc"], farm.cached
-    chronicle.chapter("The operator hangs helius_rpc: it takes calls and does not answer.")
-    helius.turn(Mood.SILENT)
+    chronicle.chapter("The operator makes helius_rpc hang: it accepts requests and does not answer.")
+    helius.set_mode(Mode.SILENT)
     await chronicle.until("circuit.opened helius_rpc", "agent.failed Harvester heartbeat_timeout")
-    helius.turn(Mood.WELL)
-    chronicle.tell("operator", "mends helius_rpc")
+    helius.set_mode(Mode.WORKING)
+    chronicle.tell("operator", "repairs helius_rpc")
     await chronicle.until("agent.recovered Harvester restart", "circuit.closed helius_rpc recovered")
-    chronicle.tell("cache", f"answered {farm.cached - before} calls in place of helius_rpc")
+    chronicle.tell("cache", f"answered {farm.cached - before} calls instead of helius_rpc")
 
 
-async def birdeye_goes_away(farm: Farm) -> None:
-    """Have a test call fail, and an agent that died without a word missed and restarted by the overseer's loop."""
+async def birdeye_stops(farm: Farm) -> None:
+    """Show a failed probe, and an agent that ends without a report and is restarted by the overseer's loop."""
     chronicle, birdeye, before = farm.chronicle, farm.services["birdeye_api"], farm.cached
     chronicle.chapter("The operator stops birdeye_api: it refuses connections.")
     await to_thread.run_sync(birdeye.close)
@@ -252,54 +252,54 @@ async def birdeye_goes_away(farm: Farm) -> None:
     birdeye.open()
     chronicle.tell("operator", "starts birdeye_api again")
     await chronicle.until("agent.recovered Archivist restart", "circuit.closed birdeye_api recovered")
-    chronicle.tell("cache", f"answered {farm.cached - before} calls in place of birdeye_api")
+    chronicle.tell("cache", f"answered {farm.cached - before} calls instead of birdeye_api")
 
 
-async def birdeye_talks_nonsense(farm: Farm) -> None:
-    """Have an agent crash and restarted."""
+async def birdeye_sends_broken_json(farm: Farm) -> None:
+    """Show an agent that crashes and is restarted."""
     chronicle, birdeye = farm.chronicle, farm.services["birdeye_api"]
-    chronicle.chapter("The operator garbles birdeye_api: it answers 200 with half of the JSON.")
-    birdeye.turn(Mood.GARBLED)
+    chronicle.chapter("The operator breaks birdeye_api: it answers 200 with half of the JSON.")
+    birdeye.set_mode(Mode.GARBLED)
     await chronicle.until("agent.failed Scanner crashed")
-    birdeye.turn(Mood.WELL)
-    chronicle.tell("operator", "mends birdeye_api")
+    birdeye.set_mode(Mode.WORKING)
+    chronicle.tell("operator", "repairs birdeye_api")
     await chronicle.until("agent.recovered Scanner restart")
 
 
 async def maintenance(farm: Farm) -> None:
-    """Have everybody wait, check that it is quiet, and go on."""
+    """Show that a paused swarm sends no requests, and that it resumes."""
     chronicle, services = farm.chronicle, farm.services.values()
-    chronicle.chapter("The operator pauses the swarm, and retires /routes of jupiter_api for good.")
+    chronicle.chapter("The operator pauses the swarm, and removes /routes from jupiter_api for good.")
     farm.overseer.pause_swarm()
-    await chronicle.wait_for("every agent to rest", lambda: farm.resting >= EVERYBODY)
+    await chronicle.wait_for("every agent to wait", lambda: farm.waiting >= AGENT_TYPES)
     before = sum(service.requests for service in services)
     await anyio.sleep(1)
     came = sum(service.requests for service in services) - before
     if came:
-        raise StoryError(f"{came} requests came while the swarm was paused")
-    chronicle.tell("services", "have had no request for a second: all agents wait")
-    farm.services["jupiter_api"].retired.add("/routes")
+        raise StoryError(f"{came} requests were sent while the swarm was paused")
+    chronicle.tell("services", "got no request for a second: all agents wait")
+    farm.services["jupiter_api"].removed.add("/routes")
     farm.overseer.resume_swarm()
     await chronicle.until("resumed swarm")
 
 
-async def strategist_is_given_up(farm: Farm) -> None:
-    """Have an agent use up its restarts, while its service's circuit and the other agents are well."""
+async def strategist_is_exhausted(farm: Farm) -> None:
+    """Show an agent that uses up its restart budget, while all circuits are closed and the other agents Healthy."""
     chronicle, overseer, registry = farm.chronicle, farm.overseer, farm.registry
-    chronicle.chapter("The Strategist misses its /routes: 410, each time.")
+    chronicle.chapter("The Strategist gets 410 for /routes each time.")
     await chronicle.until("agent.exhausted Strategist")
-    await chronicle.wait_for("the host to hear of it", lambda: farm.given_up == {"Strategist"})
-    chronicle.tell("jupiter_api", f"is {registry.get_all_states()['jupiter_api']}: to its breaker, a 410 is an answer")
+    await chronicle.wait_for("the host to notice", lambda: farm.exhausted == {"Strategist"})
+    chronicle.tell("jupiter_api", f"is {registry.get_all_states()['jupiter_api']}: for its breaker, 410 is a success")
 
-    def others_are_well() -> bool:
+    def others_are_healthy() -> bool:
         circuits = set(registry.get_all_states().values())
-        return circuits == {CircuitState.CLOSED} and overseer.get_swarm_health().healthy_agents == len(EVERYBODY) - 1
+        return circuits == {CircuitState.CLOSED} and overseer.get_swarm_health().healthy_agents == len(AGENT_TYPES) - 1
 
-    await chronicle.wait_for("all circuits closed and all other agents Healthy", others_are_well)
+    await chronicle.wait_for("all circuits closed and all other agents Healthy", others_are_healthy)
 
 
 def show_end(farm: Farm) -> None:
-    """Show the swarm as it is now, and what breakers and overseer have done for it."""
+    """Show the status of the swarm, and what the breakers and the overseer did."""
     chronicle, refused = farm.chronicle, farm.calls["refused"]
     status = farm.overseer.get_swarm_status().to_dict()
     chronicle.say("status", f"The swarm at the end:\n{pretty(status)}", status)
@@ -316,7 +316,7 @@ def show_end(farm: Farm) -> None:
 
 
 def pretty(status: Mapping[str, object]) -> str:
-    """Return the swarm's status as JSON, one agent or circuit a line."""
+    """Return the status as JSON, with one line for each agent and circuit."""
     parts = []
     for key, value in status.items():
         lines = ",\n    ".join(json.dumps(item) for item in value) if isinstance(value, list) else ""
@@ -325,7 +325,7 @@ def pretty(status: Mapping[str, object]) -> str:
 
 
 async def play(as_json: bool) -> None:
-    """Start the services, and run the farm and its story."""
+    """Start the services, and run the farm and the story."""
     with ExitStack() as stack:
         services = {name: stack.enter_context(Service(name)) for name in ("jupiter_api", "helius_rpc", "birdeye_api")}
         addresses = {name: f"http://127.0.0.1:{service.port}" for name, service in services.items()}
@@ -337,11 +337,11 @@ async def play(as_json: bool) -> None:
 
 
 def main() -> int:
-    """Run the program, and return its exit status."""
+    """Run the program and return its exit status."""
     summary, _, details = (__doc__ or "").partition("\n\n")
     layout = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=summary, epilog=details, formatter_class=layout)
-    parser.add_argument("--json", action="store_true", help="print one JSON object a line, for machines")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
     parser.add_argument("--trio", action="store_true", help="run on trio instead of asyncio")
     options = parser.parse_args()
     if options.trio and find_spec("trio") is None:
@@ -350,12 +350,12 @@ def main() -> int:
     try:
         anyio.run(play, options.json, backend="trio" if options.trio else "asyncio")
     except* StoryError as failed:
-        print(f"The story did not happen: {failed.exceptions[0]}", file=sys.stderr)
+        print(f"The story failed: {failed.exceptions[0]}", file=sys.stderr)
         status = 1
     except* KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         status = 130
-    except* BrokenPipeError:  # whoever read the output has gone, as `head` does
+    except* BrokenPipeError:  # the reader of the output, `head` for example, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1
     return status

@@ -1,7 +1,7 @@
-"""Two LLM providers, one breaker each: when one is in trouble, the other answers.
+"""Two LLM providers with one breaker each: when one fails, the other answers.
 
-The SDKs are the real ones. The providers are servers on loopback that fail as the real ones do, and the breakers' clock
-is a fake one, so that thirty seconds pass at once.
+The program uses the SDKs of OpenAI and Anthropic. The providers are servers on this machine that fail as the real ones
+do. The breakers use a fake clock, so that 30 seconds pass at once.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from swarmguard import CircuitBreakerConfig, CircuitBreakerRegistry, CircuitOpen
 from swarmguard.httpx2 import CircuitBreakerTransport, CircuitOpenTransportError
 from swarmguard.testing import FakeClock
 
-QUESTION = [{"role": "user", "content": "How do I get rich?"}]
+QUESTION = [{"role": "user", "content": "What is a circuit breaker?"}]
 
 
 class ProviderDownError(CircuitOpenTransportError, openai.OpenAIError, anthropic.AnthropicError):
-    """A refusal. The SDKs take it for an error of their own, which they neither retry nor wrap."""
+    """A refusal. To the SDKs it is an error of their own, so they neither retry nor wrap it."""
 
 
-class Desk:
-    """Asks the first provider, and the second one when the first cannot answer."""
+class Assistant:
+    """Asks the first provider, and the second one if the first cannot answer."""
 
     def __init__(self, first: Provider, second: Provider, registry: CircuitBreakerRegistry) -> None:
         transport = CircuitBreakerTransport(registry, refusal=ProviderDownError)
@@ -30,7 +30,7 @@ class Desk:
             api_key="none",
             base_url=f"{first.url}/v1",
             http_client=openai.DefaultHttpxClient(transport=transport),
-            max_retries=0,  # so that the story below is easy to count; the SDK's default works as well
+            max_retries=0,  # so that the requests below are easy to count; the default works as well
         )
         self.claude = anthropic.Anthropic(
             api_key="none",
@@ -40,7 +40,7 @@ class Desk:
         )
 
     def ask(self) -> str:
-        """Return an answer, and say who gave it."""
+        """Return an answer, and which provider gave it."""
         try:
             stream = self.gpt.chat.completions.create(model="gpt", messages=QUESTION, stream=True)
             return "gpt: " + "".join(chunk.choices[0].delta.content or "" for chunk in stream)
@@ -50,43 +50,43 @@ class Desk:
                 return f"claude: {stream.get_final_text()} (gpt: {why})"
 
 
-def say(event: Event) -> None:
-    """Print an event."""
+def report(event: Event) -> None:
+    """Print what happens to a circuit."""
     print(f"   -- {event.payload['name']}: {event.topic.removeprefix('arb.swarm.')}")
 
 
 def main() -> None:
-    """Tell the story."""
+    """Ask while the first provider fails in different ways."""
     clock = FakeClock()
     config = CircuitBreakerConfig(failure_threshold=2, success_threshold=1)
-    registry = CircuitBreakerRegistry(config, clock=clock, sink=say)
+    registry = CircuitBreakerRegistry(config, clock=clock, sink=report)
     with Provider("gpt").running() as first, Provider("claude").running() as second:
-        desk = Desk(first, second, registry)
+        assistant = Assistant(first, second, registry)
 
-        print("Both are well.")
-        print("  ", desk.ask())
+        print("Both providers work.")
+        print("  ", assistant.ask())
 
-        print("The first one's streams stop half-way. Two of them, and it is not asked any more.")
-        first.trouble = "cut"
+        print("The streams of the first provider break off. After two failures, it gets no more requests.")
+        first.fault = "cut"
         for _ in range(4):
-            print("  ", desk.ask())
-        assert (first.asked, second.asked) == (3, 4)
+            print("  ", assistant.ask())
+        assert (first.requests, second.requests) == (3, 4)
 
-        print("Half a minute later it is asked again, and is well.")
-        first.trouble = None
+        print("Half a minute later it works again: the next request is a probe.")
+        first.fault = None
         clock.advance(30)
-        print("  ", desk.ask())
+        print("  ", assistant.ask())
 
-        print("It has too many customers, and asks for 45 seconds.")
-        first.trouble = "rate limit"
+        print("It is rate limited, and its Retry-After says 45 seconds.")
+        first.fault = "rate limit"
         for _ in range(3):
-            print("  ", desk.ask())
+            print("  ", assistant.ask())
         waits = {breaker.name: breaker.retry_after for breaker in registry if breaker.retry_after}
-        print("   ", *(f"{name} is left alone for {seconds:.0f} s" for name, seconds in waits.items()))
+        print("   ", *(f"{name} gets no requests for {seconds:.0f} s" for name, seconds in waits.items()))
         assert list(waits.values()) == [45.0]
 
-        desk.gpt.close()
-        desk.claude.close()
+        assistant.gpt.close()
+        assistant.claude.close()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""A breaker and an agent whose fate goes to the log and to Prometheus, and a scrape of what Prometheus gets to see.
+"""A breaker and an agent that report to the log and to Prometheus, and the metrics that Prometheus scrapes.
 
-`grafana-dashboard.json`, beside this file, shows these metrics in Grafana.
+`grafana-dashboard.json` in this folder shows these metrics in Grafana.
 """
 
 import logging
@@ -27,7 +27,7 @@ log, metrics = LoggingSink(), PrometheusMetrics()
 
 
 def sink(event: Event) -> None:
-    """Tell both."""
+    """Log the event, and count it."""
     log(event)
     metrics(event)
 
@@ -37,23 +37,23 @@ overseer = Overseer(OverseerConfig(restart_cooldown_secs=0.01), sink=sink, regis
 metrics.watch(overseer)
 
 
-@breakers.get_or_create("quotes")
-def quote() -> float:
-    """Ask a service that is down."""
-    raise ConnectionError("no answer")
+@breakers.get_or_create("weather")
+def forecast() -> str:
+    """Stand for a request to an API that is down."""
+    raise ConnectionError("the API does not answer")
 
 
-async def scanner(agent: AgentHandle) -> None:
-    """Crash while the service fails; do without it once the circuit is open."""
+async def forecaster(agent: AgentHandle) -> None:
+    """Crash while the API fails; work without it once the circuit is open."""
     try:
-        quote()
+        forecast()
     except CircuitOpenError:
         agent.success()
 
 
-server, thread = start_http_server(0, addr="127.0.0.1")  # a port of your own in earnest, for Prometheus to scrape
-overseer.register_agent("Courier")
-anyio.run(overseer.supervise, "Scanner", scanner)
+server, thread = start_http_server(0, addr="127.0.0.1")  # in production, a fixed port for Prometheus to scrape
+overseer.register_agent("Assistant")
+anyio.run(overseer.supervise, "Forecaster", forecaster)
 
 print()
 with urlopen(f"http://127.0.0.1:{server.server_port}/metrics") as answer:

@@ -1,27 +1,33 @@
-"""An agent that dies of a service that is down, and its second life, in which a circuit breaker spares it the calls."""
+"""Both halves of swarmguard in one small program.
+
+An agent calls a weather API that is down, and crashes. The overseer restarts it. The circuit is open now, so the
+restarted agent gets the fallback instead of another error.
+"""
 
 import anyio
 
-from swarmguard import AgentHandle, CircuitBreaker, CircuitBreakerConfig, CircuitOpenError, Overseer
-
-breaker = CircuitBreaker("quotes", CircuitBreakerConfig(failure_threshold=1), sink=lambda event: print(event.topic))
-overseer = Overseer(sink=lambda event: print(event.topic, event.payload.get("error", "")))
+from swarmguard import AgentHandle, CircuitBreaker, CircuitBreakerConfig, Event, Overseer
 
 
-@breaker.with_fallback(lambda symbol: f"{symbol} was at 101.7 an hour ago")
-def quote(symbol: str) -> str:
-    """Ask a service that is down."""
-    raise ConnectionError(f"no answer about {symbol}")
+def report(event: Event) -> None:
+    """Print what happens to the circuit and the agent."""
+    print(event.topic.removeprefix("arb.swarm."), event.payload.get("error", ""))
 
 
-async def scanner(agent: AgentHandle) -> None:
-    """Crash in the first life, when the call fails; do well in the second, when it is refused."""
-    print(f"  {agent.agent_type} asks for a quote")
-    print(f"  {agent.agent_type} has: {quote('SOL')}")
+breaker = CircuitBreaker("weather", CircuitBreakerConfig(failure_threshold=1), sink=report)
+overseer = Overseer(sink=report)
 
 
-anyio.run(overseer.supervise, "Scanner", scanner)  # starts it, and starts it again after the crash
-try:
-    breaker.call(print, "this is not printed")
-except CircuitOpenError as refusal:
-    print(refusal)
+@breaker.with_fallback(lambda city: f"sunny in {city}, an hour ago")
+def forecast(city: str) -> str:
+    """Stand for a request to an API that is down."""
+    raise ConnectionError(f"no forecast for {city}")
+
+
+async def forecaster(agent: AgentHandle) -> None:
+    """Print one forecast."""
+    print(f"  {agent.agent_type} asks for a forecast")
+    print(f"  {agent.agent_type} has one: {forecast('Oslo')}")
+
+
+anyio.run(overseer.supervise, "Forecaster", forecaster)

@@ -1,7 +1,8 @@
-"""An agent in another process: it needs an HTTP client, and not swarmguard.
+"""An agent in another process, which needs an HTTP client but not swarmguard.
 
-This program is the host: it owns the overseer, the server and the decision to restart. The agent is the text below, run
-by another Python. It registers, beats, fails until it is Dead, is restarted by the host, and works.
+This program is the host: it has the overseer and the HTTP server, and restarts agents. The agent is the program in
+`AGENT`, which another Python process runs. It registers, sends heartbeats, and fails until it is Dead. Then the host
+restarts it, and it works.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ headers = {"Authorization": "Bearer " + os.environ["TOKEN"]}
 with httpx2.Client(base_url=os.environ["SWARM"], headers=headers) as swarm:
     me = {"agent_id": os.environ.get("AGENT_ID")}
     if me["agent_id"] is None:
-        registered = swarm.post("/swarm/agents", json={"agent_type": "Scanner"}).raise_for_status()
+        registered = swarm.post("/swarm/agents", json={"agent_type": "Forecaster"}).raise_for_status()
         me["agent_id"] = registered.json()["agent_id"]
     swarm.post("/swarm/heartbeat", json=me).raise_for_status()
     for attempt in range(6):
         if broken:
-            swarm.post("/swarm/failure", json=me | {"error": "Connection timeout to Jupiter API"}).raise_for_status()
+            swarm.post("/swarm/failure", json=me | {"error": "no answer from the weather API"}).raise_for_status()
         else:
             swarm.post("/swarm/success", json=me).raise_for_status()
     print(swarm.get("/swarm/agents/" + me["agent_id"]).json()["health"])
@@ -44,12 +45,12 @@ TOKEN = secrets.token_urlsafe()
 
 
 def authorize(request: Request) -> bool:
-    """Let in who has the token."""
+    """Allow requests that carry the token."""
     return secrets.compare_digest(request.headers.get("authorization", "").encode(), f"Bearer {TOKEN}".encode())
 
 
 async def run_agent(url: str, *, broken: bool, agent_id: UUID | None = None) -> str:
-    """Run the agent in a process of its own, and return its last words."""
+    """Run the agent in a new process, and return what it prints."""
     environment = os.environ | {"SWARM": url, "TOKEN": TOKEN, "BROKEN": "yes" if broken else "no"}
     if agent_id is not None:
         environment["AGENT_ID"] = str(agent_id)
@@ -57,21 +58,21 @@ async def run_agent(url: str, *, broken: bool, agent_id: UUID | None = None) -> 
     return process.stdout.decode().strip()
 
 
-def say(event: Event) -> None:
+def report(event: Event) -> None:
     """Print what happens to the agent."""
     health = event.payload.get("health", "")
     print(f"host:  {event.topic.removeprefix('arb.swarm.')} {health}".rstrip())
 
 
 async def main() -> None:
-    """Tell the story."""
+    """Start the server and an agent that fails, and restart the agent."""
     bus = EventBus()
 
-    def tell(event: Event) -> None:
-        say(event)
+    def sink(event: Event) -> None:
+        report(event)
         bus(event)
 
-    overseer = Overseer(OverseerConfig(heartbeat_interval_secs=0.1), sink=tell)
+    overseer = Overseer(OverseerConfig(heartbeat_interval_secs=0.1), sink=sink)
     app = create_app(overseer, authorize=authorize, bus=bus)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
 

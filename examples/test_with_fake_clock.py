@@ -1,6 +1,6 @@
-"""How to test code that uses swarmguard: time that only the test moves, and a sink that keeps every event.
+"""Tests of code that uses swarmguard: a clock that only the test moves, and a sink that records every event.
 
-Run it with pytest. Nothing here sleeps: thirty seconds, or a day, pass in an instant.
+Run this file with pytest. The tests never sleep: 30 seconds, or a day, pass at once.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from swarmguard.testing import EventRecorder, FakeClock
 
 
 class Payments:
-    """The code under test: a client of a service, with its breaker."""
+    """The code under test: the client of a service, with a breaker."""
 
     def __init__(self, breaker: CircuitBreaker) -> None:
         self.up = True
@@ -24,12 +24,12 @@ class Payments:
 
     def _pay(self, amount: int) -> str:
         if not self.up:
-            raise ConnectionError("no answer")
+            raise ConnectionError("the service does not answer")
         return f"paid {amount}"
 
 
-def test_the_service_is_left_alone_and_tried_again() -> None:
-    """Five failures open the circuit; half a minute later, three test calls that go well close it."""
+def test_open_circuit_protects_the_service_and_recovers() -> None:
+    """Five failures open the circuit; 30 seconds later, three successful probes close it."""
     clock, recorder = FakeClock(), EventRecorder()
     breaker = CircuitBreaker("payments", clock=clock, sink=recorder)
     payments = Payments(breaker)
@@ -54,8 +54,8 @@ def test_the_service_is_left_alone_and_tried_again() -> None:
     ]
 
 
-def test_one_failed_test_call_is_enough() -> None:
-    """A test call that fails opens the circuit for another half minute."""
+def test_one_failed_probe_opens_the_circuit_again() -> None:
+    """A failed probe opens the circuit for another 30 seconds."""
     clock, recorder = FakeClock(), EventRecorder()
     breaker = CircuitBreaker("payments", clock=clock, sink=recorder)
     payments = Payments(breaker)
@@ -71,29 +71,29 @@ def test_one_failed_test_call_is_enough() -> None:
 
 @pytest.mark.anyio
 async def test_an_agent_that_hangs_is_restarted() -> None:
-    """An agent without a heartbeat for 30 s is restarted at once, the next time after a cooldown of 60 s."""
+    """An agent without a heartbeat for 30 s is restarted at once, and the next time after a cooldown of 60 s."""
     clock = FakeClock()
     overseer = Overseer(clock=clock)
     starts: list[float] = []
 
-    async def scanner(agent: AgentHandle) -> None:
+    async def forecaster(agent: AgentHandle) -> None:
         agent.heartbeat()
         starts.append(clock.monotonic())
         await anyio.sleep_forever()
 
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(partial(overseer.supervise, "Scanner", scanner, heartbeat="manual"))
+        tasks.start_soon(partial(overseer.supervise, "Forecaster", forecaster, heartbeat="manual"))
         await clock.run_for(100)
         tasks.cancel_scope.cancel()
     assert starts == [0, 30, 90]
 
 
 @pytest.mark.anyio
-async def test_the_host_is_asked_to_restart_a_dead_agent() -> None:
-    """The overseer's loop finds an agent that has fallen silent, and has the host restart it."""
+async def test_host_restarts_a_dead_agent() -> None:
+    """The overseer's loop finds an agent without heartbeats, and calls the host to restart it."""
     clock, recorder = FakeClock(), EventRecorder()
     overseer = Overseer(clock=clock, sink=recorder)
-    scanner = overseer.register_agent("Scanner")
+    forecaster = overseer.register_agent("Forecaster")
     restarted: list[tuple[UUID, str]] = []
 
     async def restart(agent_id: UUID, agent_type: str) -> None:
@@ -104,7 +104,7 @@ async def test_the_host_is_asked_to_restart_a_dead_agent() -> None:
         await clock.run_for(29)
         assert restarted == []
         await clock.run_for(1)
-        assert restarted == [(scanner, "Scanner")]
+        assert restarted == [(forecaster, "Forecaster")]
         tasks.cancel_scope.cancel()
-    assert overseer.get_agent_status(scanner).health is AgentHealth.HEALTHY
+    assert overseer.get_agent_status(forecaster).health is AgentHealth.HEALTHY
     assert recorder.topics == ["arb.swarm.agent.started", "arb.swarm.agent.failed", "arb.swarm.agent.recovered"]

@@ -1,4 +1,4 @@
-"""Every program of examples/ is run as a user runs it."""
+"""Every program in examples/ runs as a user runs it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import pytest
 EXAMPLES = Path(__file__).parents[1] / "examples"
 PROGRAMS = sorted(path for path in EXAMPLES.glob("*.py") if not path.name.startswith("test_"))
 TESTS = sorted(EXAMPLES.glob("test_*.py"))
-# A program that hangs fails; these limits say nothing about how fast one is.
+PAGE = Path(__file__).parents[1] / "docs" / "examples.md"
+# A program that hangs fails. These limits do not measure speed.
 LIMIT = 120
 LIMITS = {"arbfarm.py": 600}
 
@@ -23,7 +24,7 @@ def name(path: Path) -> str:
 
 
 def run(folder: Path, limit: float, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run Python in `folder`, with warnings as errors, and wait `limit` seconds for it at most."""
+    """Run Python in `folder` with warnings as errors, for at most `limit` seconds."""
     return subprocess.run(
         [sys.executable, "-W", "error", *arguments],
         cwd=folder,
@@ -36,14 +37,22 @@ def run(folder: Path, limit: float, *arguments: str | Path) -> subprocess.Comple
 
 
 def test_there_are_examples() -> None:
-    """There are programs and there are tests to run: the ones below do not pass for want of a file."""
+    """There are programs and tests to run, so the tests below do not pass for lack of files."""
     assert PROGRAMS
     assert TESTS
 
 
+@pytest.mark.parametrize("path", [*PROGRAMS, *TESTS], ids=name)
+def test_page_lists_it(path: Path) -> None:
+    """The page of examples shows the program, or links to it."""
+    assert f"../examples/{path.name}\n" in PAGE.read_text("utf-8") or f"/examples/{path.name})" in PAGE.read_text(
+        "utf-8"
+    )
+
+
 @pytest.mark.parametrize("program", PROGRAMS, ids=name)
 def test_program(program: Path, tmp_path: Path) -> None:
-    """The program ends well, says something, and complains of nothing."""
+    """A program succeeds, prints something, and logs no traceback."""
     result = run(tmp_path, LIMITS.get(program.name, LIMIT), program)
     assert result.returncode == 0, result.stderr
     assert result.stdout
@@ -52,6 +61,6 @@ def test_program(program: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("file", TESTS, ids=name)
 def test_file_of_tests(file: Path, tmp_path: Path) -> None:
-    """The tests that show users how to write theirs pass, on their own."""
+    """The tests that show users how to write their own pass when run alone."""
     result = run(tmp_path, LIMIT, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", tmp_path, file)
     assert result.returncode == 0, result.stdout + result.stderr

@@ -1,1 +1,1 @@
-"""What `arbfarm.py` is played with: the services that fail, and the terminal that shows it."""
+"""The failing services and the terminal output of `arbfarm.py`."""

@@ -1,4 +1,4 @@
-"""The terminal: what happens, shown as it happens, for people or for machines."""
+"""Terminal output: prints what happens as it happens, as text or as JSON."""
 
 from __future__ import annotations
 
@@ -13,86 +13,90 @@ import anyio
 from swarmguard import Event, EventBus, SystemClock
 
 PATIENCE = 30.0
-"""The seconds that a story waits for what has to happen."""
+"""How long the story waits for an expected event, in seconds."""
 
 WORDS = {
     "agent.started": "is registered",
     "agent.failed": "{previous_health} -> {health} ({reason}) {error}",
     "agent.recovered": "is Healthy again ({reason}), restarts so far: {restart_count}",
-    "agent.exhausted": "is out of restarts: {error}",
+    "agent.exhausted": "has used up its restarts: {error}",
     "circuit.opened": "{previous_state} -> {state} ({reason}), calls are refused for {open_seconds:g} s",
     "circuit.half_opened": "{previous_state} -> {state} ({reason})",
     "circuit.closed": "{previous_state} -> {state} ({reason})",
     "paused": "agents wait at their next checkpoint",
-    "resumed": "agents go on",
+    "resumed": "agents continue",
 }
-COLOURS = {"failed": 31, "exhausted": 31, "opened": 31, "half_opened": 33, "paused": 33}  # all else is green
+COLOURS = {"failed": 31, "exhausted": 31, "opened": 31, "half_opened": 33, "paused": 33}  # others are green
 
 
 class StoryError(Exception):
-    """Something that had to happen did not."""
+    """An expected event did not happen."""
 
 
 class Chronicle:
-    """Everything that happens: shown at once, and kept for those who wait for it."""
+    """Prints everything that happens, and lets the story wait for it."""
 
     def __init__(self, bus: EventBus, as_json: bool) -> None:
-        self.seen: list[tuple[str, str, str]] = []  # topic, who, reason
+        self.seen: list[tuple[str, str, str]] = []  # topic, source, reason
         self._events = bus.subscribe("arb.swarm.*", buffer=10_000)
         self._as_json = as_json
         self._colours = sys.stdout.isatty() and "NO_COLOR" not in os.environ
         self._began = SystemClock().now()
         self._chapters = 0
         self._chapter_start = 0
-        self._news = anyio.Event()
+        self._stirred = anyio.Event()
 
     async def listen(self) -> None:
-        """Show and keep events as they come."""
+        """Print and record events as they arrive."""
         with self._events:
             async for event in self._events:
                 self._show(event)
                 self.stir()
 
     def stir(self) -> None:
-        """Have those who wait look again."""
-        self._news.set()
-        self._news = anyio.Event()
+        """Make waiting tasks check their conditions again."""
+        self._stirred.set()
+        self._stirred = anyio.Event()
 
     async def wait_for(self, what: str, condition: Callable[[], bool]) -> None:
-        """Wait until the condition holds: the story cannot go on without it."""
+        """Wait until the condition is true.
+
+        Raises:
+            StoryError: It is still false after `PATIENCE` seconds.
+        """
         with anyio.move_on_after(PATIENCE):
             while not condition():
-                await self._news.wait()
+                await self._stirred.wait()
             return
-        raise StoryError(f"waited {PATIENCE:g} s in vain for {what}")
+        raise StoryError(f"waited {PATIENCE:g} s for {what}")
 
     async def until(self, *wanted: str) -> None:
-        """Wait until events like these ("topic who reason", the last may be left out) have come in this chapter."""
+        """Wait until these events ("topic source reason", the reason is optional) have happened in this chapter."""
         for event in wanted:
             await self.wait_for(f"'{event}'", partial(self._came, tuple(event.split())))
 
     def count(self, topic: str, reason: str | None = None) -> int:
-        """Return how many events of the topic, and for the reason, have come in the whole story."""
+        """Return the number of events with this topic, and this reason, in the whole story."""
         return sum(seen[0] == topic and reason in (None, seen[2]) for seen in self.seen)
 
     def chapter(self, text: str) -> None:
-        """Begin a chapter, with what the operator does."""
+        """Begin a chapter."""
         self._catch_up()
         self._chapters += 1
         self._chapter_start = len(self.seen)
         self.say("chapter", f"{self._chapters}. {text}", {"number": self._chapters, "text": text})
 
     def tell(self, who: str, text: str) -> None:
-        """Tell what somebody did or saw who emits no events."""
+        """Print a step of the story that has no event of its own."""
         self._catch_up()
         self._write("told", self._line(self._elapsed(), "", who, text), {"who": who, "text": text})
 
     def say(self, kind: str, text: str, facts: Mapping[str, object]) -> None:
-        """Show something that stands by itself."""
+        """Print a text that stands on its own."""
         self._write(kind, f"\n{text}", facts)
 
     def _catch_up(self) -> None:
-        """Show what has come meanwhile, so that the lines are in the order of what they tell."""
+        """Print the events that have arrived, so that the lines are in the order of events."""
         for event in self._events.drain():
             self._show(event)
 

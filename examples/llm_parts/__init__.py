@@ -1,1 +1,1 @@
-"""What the failover example needs besides swarmguard."""
+"""Local servers that stand for the LLM providers in `llm_failover.py`."""

@@ -1,4 +1,4 @@
-"""Two LLM providers on loopback: they speak OpenAI's and Anthropic's wire formats, and can be told to fail."""
+"""Local servers with the formats of OpenAI and Anthropic, which fail on demand."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from typing import Any
 
 
 class Provider:
-    """A provider.
+    """A server that answers like an LLM provider.
 
     Args:
-        name: What it calls itself in its answers.
+        name: The name of the model in its answers.
 
     Attributes:
-        trouble: What is wrong with it: `"overloaded"` (529), `"rate limit"` (429, and please wait), `"cut"` (a stream
-            that stops), or None.
-        asked: How often it was asked.
-        url: Where it is.
+        fault: `"overloaded"` (status 529), `"rate limit"` (429 with Retry-After), `"cut"` (a stream that breaks off),
+            or None.
+        requests: The number of requests so far.
+        url: The URL of the server.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.trouble: str | None = None
-        self.asked = 0
+        self.fault: str | None = None
+        self.requests = 0
         self._server = Server(("127.0.0.1", 0), partial(Handler, self))
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
 
@@ -45,14 +45,14 @@ class Provider:
 
 
 class Server(ThreadingHTTPServer):
-    """Takes connections, and takes it calmly when a client hangs up."""
+    """An HTTP server that ignores clients that close their connection early."""
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers the requests of one connection."""
+    """Handles the requests of one connection."""
 
     protocol_version = "HTTP/1.1"
 
@@ -61,17 +61,17 @@ class Handler(BaseHTTPRequestHandler):
         super().__init__(*args)
 
     def do_POST(self) -> None:
-        """Answer a question."""
+        """Answer a request, or fail as `fault` says."""
         question = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        self.provider.asked += 1
+        self.provider.requests += 1
         whole, events = (
             (openai_answer, openai_events)
             if self.path.endswith("/chat/completions")
             else (anthropic_answer, anthropic_events)
         )
-        if self.provider.trouble == "overloaded":
+        if self.provider.fault == "overloaded":
             self.reply(529, {"error": {"type": "overloaded_error", "message": "Overloaded"}})
-        elif self.provider.trouble == "rate limit":
+        elif self.provider.fault == "rate limit":
             self.reply(429, {"error": {"message": "Rate limit reached"}}, {"retry-after": "45"})
         elif question.get("stream"):
             self.stream(events(self.provider.name))
@@ -79,7 +79,7 @@ class Handler(BaseHTTPRequestHandler):
             self.reply(200, whole(self.provider.name))
 
     def reply(self, status: int, body: dict[str, object], headers: dict[str, str] | None = None) -> None:
-        """Answer with JSON."""
+        """Send a JSON response."""
         content = json.dumps(body).encode()
         self.send_response(status)
         for name, value in {"content-type": "application/json", **(headers or {})}.items():
@@ -89,33 +89,33 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def stream(self, events: Iterator[str]) -> None:
-        """Answer with a stream of events, and stop after two of them if it is `cut`."""
+        """Send a stream of events, and break it off after two of them if the fault is `cut`."""
         self.send_response(200)
         self.send_header("content-type", "text/event-stream")
         self.send_header("transfer-encoding", "chunked")
         self.end_headers()
         for count, event in enumerate(events):
-            if self.provider.trouble == "cut" and count == 2:
+            if self.provider.fault == "cut" and count == 2:
                 self.close_connection = True
                 return
             self.wfile.write(b"%x\r\n%s\r\n" % (len(event), event.encode()))
         self.wfile.write(b"0\r\n\r\n")
 
     def log_message(self, *args: object) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
 
-WORDS = ("Buy", " low", ", sell", " high.")
+WORDS = ("It", " refuses", " hopeless", " calls.")
 
 
 def openai_answer(model: str) -> dict[str, object]:
-    """Return a whole answer of OpenAI's."""
+    """Return an answer in OpenAI's format."""
     choice = {"index": 0, "message": {"role": "assistant", "content": "".join(WORDS)}, "finish_reason": "stop"}
     return {"id": "1", "object": "chat.completion", "created": 0, "model": model, "choices": [choice]}
 
 
 def openai_events(model: str) -> Iterator[str]:
-    """Return a streamed answer of OpenAI's."""
+    """Return the events of a streamed answer in OpenAI's format."""
     for word in WORDS:
         choice = {"index": 0, "delta": {"content": word}, "finish_reason": None}
         chunk = {"id": "1", "object": "chat.completion.chunk", "created": 0, "model": model, "choices": [choice]}
@@ -124,7 +124,7 @@ def openai_events(model: str) -> Iterator[str]:
 
 
 def anthropic_answer(model: str, *, text: str | None = "".join(WORDS)) -> dict[str, object]:
-    """Return a whole answer of Anthropic's; with `text=None`, one that has only begun."""
+    """Return an answer in Anthropic's format; with `text=None`, the beginning of a stream."""
     return {
         "id": "1",
         "type": "message",
@@ -138,7 +138,7 @@ def anthropic_answer(model: str, *, text: str | None = "".join(WORDS)) -> dict[s
 
 
 def anthropic_events(model: str) -> Iterator[str]:
-    """Return a streamed answer of Anthropic's."""
+    """Return the events of a streamed answer in Anthropic's format."""
     events: list[dict[str, object]] = [
         {"type": "message_start", "message": anthropic_answer(model, text=None)},
         {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
