@@ -1,10 +1,11 @@
-"""Everything that the documentation shows is run: the snippets of README.md, docs/ and the docstrings."""
+"""The documentation works: its snippets run, and the links of README.md lead somewhere, also on PyPI."""
 
 from __future__ import annotations
 
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,18 +20,18 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 MODULES = sorted((ROOT / "src").glob("**/*.py"))
 
-# No parser of skips: what is not run has no place in a `python` fence.
+# There is no parser for skips: code that cannot run does not belong in a `python` fence.
 pages = Sybil([myst.PythonCodeBlockParser()])
 docstrings = Sybil([rest.DocTestParser()])
 
 
 def name(path: Path) -> str:
-    """Return the path as it is written in the repository."""
+    """Return the path within the repository."""
     return path.relative_to(ROOT).as_posix()
 
 
 def evaluate(page: Path) -> None:
-    """Run the snippets of a page in this interpreter, from the first to the last, in one namespace."""
+    """Run all snippets of a page in this interpreter, in order and in one namespace."""
     document = pages.parse(page)
     document.namespace["__name__"] = "__main__"
     for example in document.examples():
@@ -38,12 +39,12 @@ def evaluate(page: Path) -> None:
 
 
 def shows_tests(document: Document) -> bool:
-    """Tell whether a page's snippets are tests."""
+    """Return whether the snippets of a page are tests."""
     return any(re.search(r"^(async )?def test_", str(example.parsed), re.MULTILINE) for example in document.examples())
 
 
 def as_one_file(document: Document) -> str:
-    """Return the snippets of a page as the one file that a reader would make of them, each in its own lines."""
+    """Return the snippets of a page as one file, each at the line that it has in the page."""
     text = ""
     for example in document.examples():
         text += "\n" * (example.line + example.parsed.line_offset - text.count("\n")) + example.parsed
@@ -52,7 +53,7 @@ def as_one_file(document: Document) -> str:
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_snippets_of_a_page(page: Path, tmp_path: Path) -> None:
-    """The Python snippets of a page run, in an interpreter of their own; where they are tests, pytest runs them."""
+    """The Python snippets of a page run in a new interpreter; if they are tests, pytest runs them."""
     document = pages.parse(page)
     if shows_tests(document):
         file = tmp_path / f"test_{page.stem}.py"
@@ -67,13 +68,33 @@ def test_snippets_of_a_page(page: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_no_snippet_escapes(page: Path) -> None:
-    """Python is fenced as `python`, under no other name: what is not would not be run."""
+    """Python code is fenced as `python`: under another name it would not be run."""
     fences = re.findall(r"^ *(?:```+|~~~+)\{?([\w-]+)", page.read_text(encoding="utf-8"), re.MULTILINE)
     assert not {"py", "python3", "pycon", "code-block", "code"} & set(fences)
 
 
+def test_links_of_the_readme() -> None:
+    """The relative links and pictures of README.md exist in the repository."""
+    links = re.findall(r"\]\((?!https:)([^)#]+)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_links_of_the_readme_on_pypi() -> None:
+    """The build makes every link and picture of README.md absolute, and changes no absolute one."""
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        hook = tomllib.load(file)["tool"]["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]
+    readme = text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for substitution in hook["substitutions"]:
+        text = re.sub(substitution["pattern"], substitution["replacement"], text)
+    links = re.findall(r"\]\(([^)]+)", text)
+    assert [link for link in links if not link.startswith("https://")] == []
+    assert "https://raw.githubusercontent.com/swarmguard/swarmguard/main/docs/pictures/timeline.svg" in links
+    assert set(re.findall(r"\]\((https:[^)]+)", readme)) <= set(links)
+
+
 def test_examples_of_docstrings() -> None:
-    """The examples of docstrings show what they say."""
+    """The examples in docstrings produce the output that they show."""
     for module in MODULES:
         for example in docstrings.parse(module).examples():
             example.evaluate()
