@@ -1,4 +1,4 @@
-"""How Sphinx builds the documentation: Markdown by MyST, the reference from the docstrings."""
+"""Sphinx configuration: MyST reads the Markdown pages, autodoc the docstrings of the API reference."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ autodoc_type_aliases = {name: name for name in ("ExceptionFilter", "JSON", "Obse
 default_role = "code"
 
 NEVER_CONSTRUCTED = (AgentHandle, Permit, Subscription, enum.Enum)
-"""Classes that users get from elsewhere."""
+"""Classes that users do not instantiate."""
 
 
 def property_as_written(_app: Sphinx, what: str, _name: str, obj: object, _options: object, lines: list[str]) -> None:
-    """Undo what napoleon does to a property: it takes what stands before a colon for a type."""
+    """Restore the docstring of a property: napoleon reads text before a colon as a type."""
     if what == "property":
         lines[:] = [*(inspect.getdoc(obj) or "").splitlines(), ""]
 
@@ -68,14 +68,14 @@ def default_of(field: attrs.Attribute[object]) -> str:
 
 
 def without_marks(text: str | None) -> str | None:
-    """Show a type alias by its name alone; Sphinx shows its own mark around it."""
+    """Replace Sphinx's internal representation of a type alias by its name."""
     return None if text is None else re.sub(r"TypeAliasForwardRef\('(\w+)'\)", r"\1", text)
 
 
 def readable_signature(
     _app: Sphinx, _what: str, _name: str, obj: object, _options: object, signature: str | None, returns: str | None
 ) -> tuple[str | None, str | None]:
-    """Write a signature as users read it, and none for what they never construct."""
+    """Return a readable signature, and none for classes that users do not instantiate."""
     if inspect.isclass(obj) and (issubclass(obj, NEVER_CONSTRUCTED) or getattr(obj, "_is_protocol", False)):
         return "", None
     if signature is not None:
@@ -85,13 +85,13 @@ def readable_signature(
             signature = re.sub(
                 r"(\w+)(: [^=,]*) = NOTHING", lambda at: f"{at[1]}{at[2]} = {default_of(fields[at[1]])}", signature
             )
-        # A ParamSpec is known by its name alone, whatever stands before it.
+        # Show a ParamSpec by its name, without the module.
         signature = re.sub(r"\*args: [~.\w]+~P\b", "*args: P.args", signature)
         signature = re.sub(r"\*\*kwargs: [~.\w]+~P\b", "**kwargs: P.kwargs", signature)
     return without_marks(signature), without_marks(returns)
 
 
 def setup(app: Sphinx) -> None:
-    """Connect the two handlers; napoleon's own comes at 500."""
+    """Connect the two handlers; the first one after napoleon's, which has priority 500."""
     app.connect("autodoc-process-docstring", property_as_written, priority=600)
     app.connect("autodoc-process-signature", readable_signature)

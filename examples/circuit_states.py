@@ -1,14 +1,16 @@
 """The life of a circuit, one call after the other: closed, open, half-open, closed.
 
-A fake clock moves the time, so the program does not wait. It prints what the timeline in the documentation shows: when
-each call came, how it ended, the state of the circuit after it, and the seconds until a call may be admitted.
+A fake clock moves the time, so the program does not wait. It prints what the timeline
+in the documentation shows: when each call came, how it ended, the state of the circuit
+after it, and the seconds until a call may be admitted.
 """
 
 from swarmguard import CircuitBreaker, CircuitBreakerConfig, CircuitOpenError
 from swarmguard.testing import FakeClock
 
 clock = FakeClock()
-breaker = CircuitBreaker("weather", CircuitBreakerConfig(failure_threshold=3), clock=clock)
+config = CircuitBreakerConfig(failure_threshold=3)
+breaker = CircuitBreaker("weather", config, clock=clock)
 
 
 def get_forecast() -> str:
@@ -28,5 +30,6 @@ while clock.monotonic() < 84:
         outcome = "failure"
     except CircuitOpenError:
         outcome = "refused"
-    print(f"{clock.monotonic():2.0f} s  {outcome}  {breaker.state:8}  {breaker.retry_after:4.0f} s")
+    time = clock.monotonic()
+    print(f"{time:2.0f} s  {outcome}  {breaker.state:8}  {breaker.retry_after:4.0f} s")
     clock.advance(6)

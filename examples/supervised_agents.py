@@ -1,6 +1,7 @@
 """Two agents with one problem each: one crashes, one hangs. The overseer restarts both.
 
-Both send their heartbeats themselves (`heartbeat="manual"`), so that the overseer notices an agent that hangs.
+Both send their heartbeats themselves (`heartbeat="manual"`), so that the overseer
+notices an agent that hangs.
 """
 
 from functools import partial
@@ -12,12 +13,16 @@ from swarmguard import AgentHandle, Event, Overseer, OverseerConfig
 
 def report(event: Event) -> None:
     """Print what happens to the agents."""
-    agent, topic = event.payload["agent_type"], event.topic.removeprefix("arb.swarm.agent.")
-    print(f"{agent:10}  {topic:9}  {event.payload.get('reason', '')}".rstrip())
+    topic = event.topic.removeprefix("arb.swarm.agent.")
+    print(event.payload["agent_type"], topic, event.payload.get("reason", ""))
 
 
 # The defaults are 10, 30 and 60 seconds; this program is in a hurry.
-config = OverseerConfig(heartbeat_interval_secs=0.1, heartbeat_timeout_secs=0.5, restart_cooldown_secs=0.1)
+config = OverseerConfig(
+    heartbeat_interval_secs=0.1,
+    heartbeat_timeout_secs=0.5,
+    restart_cooldown_secs=0.1,
+)
 overseer = Overseer(config, sink=report)
 
 
@@ -39,9 +44,10 @@ async def assistant(agent: AgentHandle) -> None:
 
 async def main() -> None:
     """Run both agents until they are done."""
+    supervise = partial(overseer.supervise, heartbeat="manual")
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(partial(overseer.supervise, "Forecaster", forecaster, heartbeat="manual"))
-        tasks.start_soon(partial(overseer.supervise, "Assistant", assistant, heartbeat="manual"))
+        tasks.start_soon(supervise, "Forecaster", forecaster)
+        tasks.start_soon(supervise, "Assistant", assistant)
 
 
 anyio.run(main)

@@ -1,7 +1,8 @@
 """A circuit breaker around a weather API that fails for a while.
 
-Start here. The program asks for a forecast 12 times. After two failures in a row the circuit opens: calls are refused,
-the fallback answers from a cache, and the API gets no requests. Later a probe succeeds and the circuit closes.
+Start here. The program asks for a forecast 12 times. After two failures in a row the
+circuit opens: calls are refused, the fallback answers from a cache, and the API gets no
+requests. Later a probe succeeds and the circuit closes.
 """
 
 import time
@@ -14,7 +15,11 @@ def report(event: Event) -> None:
     print(f"    -- circuit {event.payload['state']} ({event.payload['reason']})")
 
 
-config = CircuitBreakerConfig(failure_threshold=2, success_threshold=1, timeout_duration=0.45)
+config = CircuitBreakerConfig(
+    failure_threshold=2,
+    success_threshold=1,
+    timeout_duration=0.45,
+)
 breaker = CircuitBreaker("weather", config, sink=report)
 cache = {"Oslo": "no forecast yet"}
 requests = 0
