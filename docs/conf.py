@@ -26,6 +26,7 @@ exclude_patterns = ["_build", "performance"]
 
 html_theme = "furo"
 html_title = f"swarmguard {release}"
+html_logo = html_favicon = "_static/logo.svg"
 html_static_path = ["_static"]
 html_css_files = ["custom.css"]
 html_theme_options = {
