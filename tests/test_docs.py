@@ -73,6 +73,17 @@ def test_no_snippet_escapes(page: Path) -> None:
     assert not {"py", "python3", "pycon", "code-block", "code"} & set(fences)
 
 
+def test_first_example_of_the_readme(tmp_path: Path) -> None:
+    """The first example of README.md works when it is pasted into a file, and prints what the page shows."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    code, output, *_ = re.findall(r"^```(?:python|text)\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
+    file = tmp_path / "first.py"
+    file.write_text(code, encoding="utf-8")
+    result = subprocess.run([sys.executable, file], capture_output=True, text=True, check=True, timeout=300)
+    seconds = re.compile(r"\d+\.\d+ s")
+    assert seconds.sub("", result.stdout) == seconds.sub("", output)
+
+
 def test_links_of_the_readme() -> None:
     """The relative links and pictures of README.md exist in the repository."""
     links = re.findall(r"\]\((?!https:)([^)#]+)", (ROOT / "README.md").read_text(encoding="utf-8"))
