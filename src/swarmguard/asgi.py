@@ -187,7 +187,7 @@ class _Api:
 
     async def heartbeat(self, request: Request) -> Response:
         body = await _Body.of(request, required={"agent_id"})
-        self._overseer.record_heartbeat(body.uuid("agent_id"))
+        self._overseer.record_agent_heartbeat(body.uuid("agent_id"))
         return _done("heartbeat recorded")
 
     async def failure(self, request: Request) -> Response:

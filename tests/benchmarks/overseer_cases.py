@@ -69,7 +69,7 @@ def heartbeat_anywhere(size: int) -> Work:
 
 def beats(overseer: Overseer, sample: Sequence[UUID]) -> Work:
     """Return the work of beating for one of these agents after the other."""
-    record = overseer.record_heartbeat
+    record = overseer.record_agent_heartbeat
 
     def work(n: int) -> None:
         for agent_id in islice(cycle(sample), n):
@@ -147,7 +147,7 @@ def check(size: int, k: int) -> Work:
             silent = overseer.check_heartbeats()
             number += len(silent)
             for agent_id in silent:
-                overseer.record_heartbeat(agent_id)
+                overseer.record_agent_heartbeat(agent_id)
         return number
 
     return work

@@ -143,7 +143,7 @@ def test_ten_thousand_agents():
                 for error in ("error", BoomError())
                 for _ in range(9)
             ],
-            overseer.record_heartbeat,
+            overseer.record_agent_heartbeat,
             overseer.record_agent_success,
             overseer.begin_restart,
             overseer.record_agent_recovery,
@@ -162,7 +162,7 @@ def test_ten_thousand_agents():
         (left,) = overseer.get_all_agent_statuses()
         assert left.agent_id == bystander
         overseer.reset_agent(bystander)
-        overseer.record_heartbeat(bystander)
+        overseer.record_agent_heartbeat(bystander)
         assert overseer.get_swarm_health().healthy_agents == 1
 
     check_nothing_grows(everything)

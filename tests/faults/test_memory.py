@@ -329,7 +329,7 @@ class StruckSwarm:
         self.overseer = Overseer(OverseerConfig(restart_cooldown_secs=0), clock=self.clock, sink=self.events)
         self.well, self.silent, self.dead = (self.overseer.register_agent(name) for name in ("well", "silent", "dead"))
         self.clock.advance(20)
-        self.overseer.record_heartbeat(self.well)
+        self.overseer.record_agent_heartbeat(self.well)
         for _ in range(6):
             self.overseer.record_agent_failure(self.dead, "error")
         self.clock.advance(10)
@@ -346,7 +346,7 @@ class StruckSwarm:
         StruckSwarm.fail,
         lambda swarm: swarm.overseer.register_agent("new"),
         lambda swarm: swarm.overseer.unregister_agent(swarm.dead),
-        lambda swarm: swarm.overseer.record_heartbeat(swarm.silent),
+        lambda swarm: swarm.overseer.record_agent_heartbeat(swarm.silent),
         lambda swarm: swarm.overseer.record_agent_success(swarm.dead),
         lambda swarm: swarm.overseer.check_heartbeats(),
         lambda swarm: swarm.overseer.begin_restart(swarm.dead),

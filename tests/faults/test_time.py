@@ -179,7 +179,7 @@ async def test_a_suspended_hour_in_the_middle_of_restarts(clock, events):
         tasks.start_soon(overseer.run, restart)
         supervised = await tasks.start(partial(overseer.supervise, "supervised", main))
         await clock.run_for(29)
-        overseer.record_heartbeat(well)
+        overseer.record_agent_heartbeat(well)
         assert (restarted, lives) == (["slow"], [0, 5])
         check_counts(overseer)
 
@@ -250,7 +250,7 @@ async def live(clock, seed):
         *[call] * 8,
         register,
         lambda: [overseer.record_agent_failure(chance.choice(ids), "error") for _ in range(4)],
-        lambda: overseer.record_heartbeat(chance.choice(ids)),
+        lambda: overseer.record_agent_heartbeat(chance.choice(ids)),
         lambda: overseer.record_agent_success(chance.choice(ids)),
         lambda: seen.append([overseer.get_swarm_status(), overseer.get_agents_needing_restart()]),
     ]

@@ -305,7 +305,7 @@ class Swarm(Named):
         self.overseer.unregister_agent(UUID(int=number))
 
     def heartbeat(self, number: int) -> None:
-        self.overseer.record_heartbeat(UUID(int=number))
+        self.overseer.record_agent_heartbeat(UUID(int=number))
 
     def success(self, number: int) -> None:
         self.overseer.record_agent_success(UUID(int=number))

@@ -106,7 +106,7 @@ def test_the_swarms_counts_are_the_agents_own(seed: int, overseer: Overseer, eve
         passing = overseer.register_agent("Passing")
         for agent_id in [own, *others, own]:
             many(3, overseer.record_agent_failure, agent_id, "broken")()
-            overseer.record_heartbeat(agent_id)
+            overseer.record_agent_heartbeat(agent_id)
             many(3, overseer.record_agent_failure, passing, "broken")()
         overseer.record_agent_success(own)
         overseer.record_restart_failure(others[0], "no container")
@@ -151,7 +151,7 @@ def test_beats_and_checks_at_once_leave_no_agent_in_between(
 
     def beat() -> None:
         for agent_id in swarm:
-            overseer.record_heartbeat(agent_id)
+            overseer.record_agent_heartbeat(agent_id)
 
     def judge() -> None:
         for _ in range(3):

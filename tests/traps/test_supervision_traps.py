@@ -147,7 +147,7 @@ async def test_a_stalled_watcher_declares_nobody_dead(
 
     def beat() -> None:
         for agent_id in swarm:
-            overseer.record_heartbeat(agent_id)
+            overseer.record_agent_heartbeat(agent_id)
 
     async with anyio.create_task_group() as tasks:
         await tasks.start(overseer.run)
@@ -443,7 +443,7 @@ async def test_an_agent_that_died_by_silence_is_dead_after_a_restart_that_failed
     overseer.check_heartbeats()
     overseer.begin_restart(agent_id)
     overseer.record_restart_failure(agent_id, ConnectionError("no container"))
-    overseer.record_heartbeat(agent_id)
+    overseer.record_agent_heartbeat(agent_id)
     assert health(overseer, agent_id) is AgentHealth.DEAD
 
 
@@ -479,7 +479,7 @@ async def test_rare_crashes_never_use_up_the_budget(
 
     async with anyio.create_task_group() as tasks:
         await tasks.start(overseer.run, restart)
-        tasks.start_soon(beat_for, clock, partial(overseer.record_heartbeat, agent_id))
+        tasks.start_soon(beat_for, clock, partial(overseer.record_agent_heartbeat, agent_id))
         for _ in range(10):
             kill(overseer, agent_id)
             await clock.run_for(15)
@@ -552,7 +552,7 @@ async def test_a_sink_finds_the_state_that_it_is_told_of(clock: FakeClock) -> No
     overseer.record_agent_success(agent_id)
     clock.advance(30)
     overseer.check_heartbeats()
-    overseer.record_heartbeat(agent_id)
+    overseer.record_agent_heartbeat(agent_id)
     overseer.record_restart_failure(agent_id, "no container")
     overseer.record_agent_recovery(agent_id)
     assert len(seen) == 2 * 8
@@ -676,10 +676,10 @@ async def test_a_blip_heals_by_beats_alone(clock: FakeClock, overseer: Overseer,
     agent_id = overseer.register_agent("Worker")
     overseer.record_agent_failure(agent_id, "blip")
     clock.advance(29.999999999)
-    overseer.record_heartbeat(agent_id)
+    overseer.record_agent_heartbeat(agent_id)
     assert health(overseer, agent_id) is AgentHealth.DEGRADED
     clock.advance(0.000000001)
-    overseer.record_heartbeat(agent_id)
+    overseer.record_agent_heartbeat(agent_id)
     assert health(overseer, agent_id) is AgentHealth.HEALTHY
     assert [event.payload["reason"] for event in told(events, "agent.recovered")] == ["heartbeat"]
 
@@ -713,7 +713,7 @@ async def test_a_mass_death_is_no_mass_start(clock: FakeClock, overseer: Oversee
         for _ in range(40):
             await clock.run_for(5)
             for agent_id in swarm:
-                overseer.record_heartbeat(agent_id)
+                overseer.record_agent_heartbeat(agent_id)
         tasks.cancel_scope.cancel()
     assert peak == 10
     assert sorted(order) == sorted(swarm)

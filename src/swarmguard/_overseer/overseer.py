@@ -104,7 +104,7 @@ class Overseer:
 
     # What agents report
 
-    def record_heartbeat(self, agent_id: UUID) -> None:
+    def record_agent_heartbeat(self, agent_id: UUID) -> None:
         """Record that the agent is alive. It says nothing about whether the agent works.
 
         It makes a stale agent fresh, and clears the failure count only when `failure_memory_secs` have passed since
@@ -114,9 +114,6 @@ class Overseer:
             UnknownAgentError: No agent of that id is registered.
         """
         self._core.do(self._core.machine.heartbeat, _checked(agent_id))
-
-    record_agent_heartbeat = record_heartbeat
-    heartbeat = record_heartbeat
 
     def record_agent_success(self, agent_id: UUID) -> None:
         """Record that the agent did something well: it is alive, its failure count is zero, and it is not down.

@@ -92,7 +92,7 @@ def test_the_life_of_an_agent(clock, lines):
     overseer.record_agent_recovery(agent_id)
     clock.advance(30)
     overseer.check_heartbeats()
-    overseer.record_heartbeat(agent_id)
+    overseer.record_agent_heartbeat(agent_id)
     overseer.unregister_agent(agent_id)
     assert lines() == [
         (INFO, f"{agent} started"),

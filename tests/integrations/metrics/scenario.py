@@ -94,7 +94,7 @@ class Swarm:
         self.clock.advance(7)
         courier = self.overseer.register_agent("Courier")
         self.overseer.record_agent_failure(courier, "lost")
-        self.overseer.record_heartbeat(alice)
+        self.overseer.record_agent_heartbeat(alice)
         self.overseer.record_restart_failure(bob, "no feed")
         self.clock.advance(2)
 

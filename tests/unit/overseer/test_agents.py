@@ -12,9 +12,7 @@ from swarmguard import AgentHealth, DuplicateAgentError, EventBus, Overseer, Ove
 HEALTHY, DEGRADED, UNHEALTHY, DEAD = AgentHealth
 BY_ID = [
     ("unregister_agent", ()),
-    ("record_heartbeat", ()),
     ("record_agent_heartbeat", ()),
-    ("heartbeat", ()),
     ("record_agent_success", ()),
     ("record_agent_failure", ("boom",)),
     ("begin_restart", ()),
@@ -256,7 +254,7 @@ def test_success_ends_being_down(overseer):
     agent = overseer.register_agent("Scanner")
     overseer.record_restart_failure(agent, "boom")
     assert health(overseer, agent) is DEAD
-    overseer.heartbeat(agent)
+    overseer.record_agent_heartbeat(agent)
     assert health(overseer, agent) is DEAD
     overseer.record_agent_success(agent)
     assert health(overseer, agent) is HEALTHY
@@ -271,10 +269,10 @@ def test_blip_heals_by_heartbeats(overseer, events, clock, failures):
     agent = overseer.register_agent("Scanner")
     fail(overseer, agent, failures)
     clock.advance(29.999)
-    overseer.heartbeat(agent)
+    overseer.record_agent_heartbeat(agent)
     assert overseer.get_agent_status(agent).consecutive_failures == failures
     clock.advance(0.001)
-    overseer.heartbeat(agent)
+    overseer.record_agent_heartbeat(agent)
     assert overseer.get_agent_status(agent).consecutive_failures == 0
     assert health(overseer, agent) is HEALTHY
     assert [payload["reason"] for payload in payloads(events, "agent.recovered")] == ["heartbeat"]
@@ -287,7 +285,7 @@ def test_memory_starts_with_the_last_failure(overseer, clock):
     clock.advance(20)
     fail(overseer, agent, 1)
     clock.advance(20)
-    overseer.heartbeat(agent)
+    overseer.record_agent_heartbeat(agent)
     assert overseer.get_agent_status(agent).consecutive_failures == 2
 
 
@@ -297,7 +295,7 @@ def test_dead_by_failures_is_not_cleared_by_heartbeats(overseer, clock):
     fail(overseer, agent, 6)
     for _ in range(100):
         clock.advance(10)
-        overseer.heartbeat(agent)
+        overseer.record_agent_heartbeat(agent)
     assert health(overseer, agent) is DEAD
 
 
@@ -307,7 +305,7 @@ def test_beating_while_failing_still_dies(overseer, clock):
     for _ in range(6):
         fail(overseer, agent, 1)
         clock.advance(10)
-        overseer.heartbeat(agent)
+        overseer.record_agent_heartbeat(agent)
     assert health(overseer, agent) is DEAD
 
 
@@ -317,7 +315,7 @@ def test_no_memory_no_healing(build, clock):
     agent = overseer.register_agent("Scanner")
     fail(overseer, agent, 1)
     clock.advance(10**6)
-    overseer.heartbeat(agent)
+    overseer.record_agent_heartbeat(agent)
     assert health(overseer, agent) is DEGRADED
 
 
@@ -326,7 +324,7 @@ def test_memory_of_zero(build):
     overseer = build(failure_memory_secs=0)
     agent = overseer.register_agent("Scanner")
     fail(overseer, agent, 5)
-    overseer.heartbeat(agent)
+    overseer.record_agent_heartbeat(agent)
     assert health(overseer, agent) is HEALTHY
 
 
@@ -361,9 +359,9 @@ def test_only_the_silent_are_stale(overseer, clock):
     """A check marks those that are silent and nobody else, the longest silent first. [O4]"""
     first, second, third = (overseer.register_agent("Scanner") for _ in range(3))
     clock.advance(10)
-    overseer.heartbeat(first)
+    overseer.record_agent_heartbeat(first)
     clock.advance(10)
-    overseer.heartbeat(second)
+    overseer.record_agent_heartbeat(second)
     clock.advance(10)
     assert overseer.check_heartbeats() == [third]
     clock.advance(20)
@@ -378,8 +376,8 @@ def test_heartbeat_clears_staleness(overseer, events, clock):
     clock.advance(10)
     assert overseer.check_heartbeats() == [well, ill]
     events.clear()
-    overseer.heartbeat(well)
-    overseer.heartbeat(ill)
+    overseer.record_agent_heartbeat(well)
+    overseer.record_agent_heartbeat(ill)
     assert (health(overseer, well), health(overseer, ill)) == (HEALTHY, UNHEALTHY)
     assert [payload["agent_id"] for payload in payloads(events, "agent.recovered")] == [str(well)]
     clock.advance(30)
@@ -403,7 +401,7 @@ def test_stale_and_failed(overseer, clock):
     fail(overseer, agent, 6)
     clock.advance(30)
     overseer.check_heartbeats()
-    overseer.heartbeat(agent)
+    overseer.record_agent_heartbeat(agent)
     assert health(overseer, agent) is DEAD
     assert not overseer.get_agent_status(agent).is_stale
 
@@ -412,7 +410,7 @@ def test_time_does_not_go_back(overseer, clock):
     """A thread that has read the clock early and comes late sets no beat back. [O4]"""
     agent = overseer.register_agent("Scanner")
     clock.advance(20)
-    overseer.heartbeat(agent)
+    overseer.record_agent_heartbeat(agent)
     overseer._core.machine.heartbeat(5.0, agent)
     clock.advance(29)
     assert overseer.check_heartbeats() == []
@@ -444,7 +442,7 @@ def test_worsening_again_is_told_again(overseer, events, clock):
         fail(overseer, agent, 1)
         clock.advance(10)
         overseer.check_heartbeats()
-        overseer.heartbeat(agent)
+        overseer.record_agent_heartbeat(agent)
     assert [p["health"] for p in payloads(events, "agent.failed")] == ["Degraded", "Dead", "Dead"]
 
 
@@ -461,7 +459,7 @@ def test_beats_of_the_well_are_silent(overseer, events):
     """Beats and successes of a Healthy agent emit nothing. [O5]"""
     agent = overseer.register_agent("Scanner")
     events.clear()
-    overseer.heartbeat(agent)
+    overseer.record_agent_heartbeat(agent)
     overseer.record_agent_success(agent)
     assert events.events == []
 

@@ -24,8 +24,8 @@ def test_what_a_reading_has_told_is_not_undone(read):
     clock.others = [lambda: (clock.advance(20), read(overseer, agent))]
     overseer.record_agent_failure(agent, "late")
     clock.advance(29)
-    overseer.record_heartbeat(agent)
+    overseer.record_agent_heartbeat(agent)
     assert overseer.get_agent_status(agent).consecutive_failures == 1
     clock.advance(1)
-    overseer.record_heartbeat(agent)
+    overseer.record_agent_heartbeat(agent)
     assert overseer.get_agent_status(agent).consecutive_failures == 0

@@ -72,7 +72,7 @@ def test_beat_after_resuming_counts_from_itself(overseer, clock):
     overseer.pause_swarm()
     overseer.resume_swarm()
     clock.advance(10)
-    overseer.heartbeat(late)
+    overseer.record_agent_heartbeat(late)
     clock.advance(20)
     assert overseer.check_heartbeats() == [early]
 

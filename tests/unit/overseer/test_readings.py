@@ -43,7 +43,7 @@ def test_health_is_counted(overseer):
 def test_statuses_in_the_order_of_registration(overseer):
     """All agents are shown, the first registered first. [O10]"""
     agents = [overseer.register_agent(f"Agent {i}") for i in range(5)]
-    overseer.heartbeat(agents[0])
+    overseer.record_agent_heartbeat(agents[0])
     fail(overseer, agents[3], 6)
     assert [status.agent_id for status in overseer.get_all_agent_statuses()] == agents
 
@@ -114,7 +114,7 @@ def swarm(build, size):
 
 @pytest.mark.parametrize(
     "method",
-    ["record_heartbeat", "record_agent_success", "record_agent_failure", "begin_restart", "get_agent_status"],
+    ["record_agent_heartbeat", "record_agent_success", "record_agent_failure", "begin_restart", "get_agent_status"],
 )
 @pytest.mark.parametrize("index", [0, 1, 2])
 def test_reports_cost_the_same_in_any_swarm(build, method, index):
@@ -138,7 +138,7 @@ def test_check_costs_what_is_newly_stale(build, clock):
         overseer, agents = swarm(build, size)
         clock.advance(29)
         for agent in agents[3:]:
-            overseer.heartbeat(agent)
+            overseer.record_agent_heartbeat(agent)
         clock.advance(1)
         taken.add(steps(overseer.check_heartbeats))
         assert overseer.get_agent_status(agents[0]).is_stale

@@ -51,7 +51,7 @@ def test_the_dead_need_a_restart(build, clock, way):
     other = overseer.register_agent("Executor")
     overseer.record_agent_failure(other, "boom")
     clock.advance(30)
-    overseer.heartbeat(other)
+    overseer.record_agent_heartbeat(other)
     assert overseer.get_agents_needing_restart() == []
     if way == "failures":
         kill(overseer, agent)

@@ -301,7 +301,7 @@ async def test_budget_holds(build, clock):
 
     async with running(overseer, restart):
         for _ in range(60):
-            overseer.heartbeat(agent)
+            overseer.record_agent_heartbeat(agent)
             kill(overseer, agent)
             await clock.run_for(10)
     assert len(restarts) == 3

@@ -306,7 +306,7 @@ async def test_exhausted_agents_stay_dead(overseer, clock):
     async with Supervised(overseer, crash).running(watch=True) as agent:
         await clock.run_for(200)
         assert isinstance(agent.error, AgentExhaustedError)
-        overseer.heartbeat(agent.agent_id)
+        overseer.record_agent_heartbeat(agent.agent_id)
         overseer.record_agent_success(agent.agent_id)
         overseer.reset_agent(agent.agent_id)
         assert agent.status.health is DEAD
@@ -549,7 +549,7 @@ async def test_zombie_by_id_does_not_revive(overseer, clock):
 
     async with Supervised(overseer, main, forever).running() as agent:
         await clock.run_for(0)
-        overseer.heartbeat(agent.agent_id)
+        overseer.record_agent_heartbeat(agent.agent_id)
         overseer.record_agent_success(agent.agent_id)
         assert agent.status.health is DEAD
         go_on.set()
