@@ -19,10 +19,9 @@ from swarmguard import (
     Permit,
     SwarmGuardError,
 )
-from swarmguard._breaker.machine import NO_DELAY, BreakerMachine, Change
-from swarmguard._breaker.observing import Observer
-from swarmguard._breaker.periods import ProbeSlot, Refusal, Ticket
-from swarmguard._overseer.agent import Agent, Trouble
+from swarmguard._breaker.gate import Observer
+from swarmguard._breaker.machine import NO_WISHES, BreakerMachine, Change, Place, Refusal, Ticket
+from swarmguard._overseer.agent import Agent, ErrorReport
 from swarmguard._overseer.machine import OverseerMachine
 from swarmguard.testing import EventRecorder, FakeClock
 from tests.breaker_tools import BoomError
@@ -86,7 +85,7 @@ class Breaker(Named):
         self.permits[slot] = self.breaker.acquire()
         return None
 
-    def settle(self, slot: object, how: str) -> object:
+    def expire(self, slot: object, how: str) -> object:
         return getattr(self.permits[slot], how)() if slot in self.permits else None
 
     def drop(self, slot: object) -> None:
@@ -144,7 +143,7 @@ class PureBreaker(Named):
         self.tickets[slot] = [answer]
         return None
 
-    def settle(self, slot: object, how: str) -> object:
+    def expire(self, slot: object, how: str) -> object:
         if slot not in self.tickets:
             return None
         if not self.tickets[slot]:
@@ -384,7 +383,7 @@ class PureSwarm(Named):
         self.machine.success(self.now, UUID(int=number))
 
     def failure(self, number: int, error: str) -> None:
-        self.machine.failure(self.now, UUID(int=number), Trouble.of(error))
+        self.machine.failure(self.now, UUID(int=number), ErrorReport.of(error))
 
     def check(self) -> object:
         return self.machine.check(self.now)
@@ -399,7 +398,7 @@ class PureSwarm(Named):
         self.machine.recover(self.now, UUID(int=number))
 
     def restart_failed(self, number: int, error: str) -> None:
-        self.machine.restart_failed(self.now, UUID(int=number), Trouble.of(error))
+        self.machine.restart_failed(self.now, UUID(int=number), ErrorReport.of(error))
 
     def reset(self, number: int) -> None:
         self.machine.reset(self.now, UUID(int=number))

@@ -1,7 +1,7 @@
 """The overseer: who is alive, who is well, and who is restarted when.
 
 From the pure to the practical: `config` and `values` are what users set and see; `agent` is the record of one agent,
-`transitions` the table of its changes, `budget` the count of its restarts, `roster` and `machine` the rules, which know
-no clock and no lock; `core` is the shell that owns the lock, the clock and the sink; `handle`, `watch` and `supervise`
-are the tasks, which run in a `crew`; and `overseer` is the way in for users.
+`transitions` the table of its changes, `restarts` the count of its restarts, `roster` and `machine` the rules, which
+have no clock and no lock; `core` owns the lock, the clock and the sink; `tasks` are the tasks that `handle`, `run` and
+`supervise` start; and `overseer` is the way in for users.
 """

@@ -1,7 +1,7 @@
 """What an overseer keeps about one agent, and how its health is read from that.
 
 An overseer may have a million of these, so a record has slots and shares what it can: what an agent does not need while
-it is well is None, a number or a flag until trouble comes.
+it is well is None, a number or a flag until something goes wrong.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _BY_FAILURES: Final = (
 )
 
 
-class Trouble(NamedTuple):
+class ErrorReport(NamedTuple):
     """An error that was reported: its text, and the exception if it came as one."""
 
     text: str
     exception: BaseException | None = None
 
     @classmethod
-    def of(cls, error: object) -> Trouble:
+    def of(cls, error: object) -> ErrorReport:
         """Describe an error; it may be anything that users pass in.
 
         Raises:
@@ -69,19 +69,19 @@ class Supervision:
     """What the machine tells the task that supervises an agent.
 
     Attributes:
-        alarm: Called, under the monitor, when the supervisor has to look at the agent again: its incarnation has
+        notify: Called, under the monitor, when the supervisor has to look at the agent again: its incarnation has
             changed, it was reset or unregistered.
-        trouble: What the agent died of the last time; None for silence.
+        error: What the agent died of the last time; None for silence.
     """
 
-    alarm: Callable[[], object] = _nothing
-    trouble: Trouble | None = None
+    notify: Callable[[], object] = _nothing
+    error: ErrorReport | None = None
 
-    def end(self) -> Trouble | None:
-        """Let go of the supervisor, and of the last trouble, which is returned: an exception holds on to its frames."""
-        trouble, self.trouble = self.trouble, None
-        self.alarm = _nothing
-        return trouble
+    def end(self) -> ErrorReport | None:
+        """Let go of the supervisor, and of the last error, which is returned: an exception holds on to its frames."""
+        error, self.error = self.error, None
+        self.notify = _nothing
+        return error
 
 
 @attrs.define(eq=False)
@@ -110,7 +110,7 @@ class Agent:
         stale: Whether it has been found silent.
         down: Whether it crashed, or its restart failed.
         error_message: The last error.
-        restart_count: How many restarts count against the budget, as of the last change; see the machine's `_rested`.
+        restart_count: How many restarts count against the budget, as of the last change; see `restarts`.
         attempt: The restart that is under way.
         attempt_ended: When the last one ended.
         steady_since: Since when it has been not Dead and not restarted. Means nothing while it is Dead.
@@ -144,7 +144,7 @@ class Agent:
         return _BY_FAILURES[self.failures]
 
 
-class Life(NamedTuple):
+class Incarnation(NamedTuple):
     """One incarnation of one agent: what a handle stands for."""
 
     agent: Agent

@@ -26,7 +26,7 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 
-class Core:
+class OverseerCore:
     """One overseer, without its face.
 
     Args:

@@ -8,9 +8,9 @@ from typing import Literal, cast
 from uuid import UUID
 
 from swarmguard._common.fields import wrong_type, wrong_value
-from swarmguard._overseer.agent import Life, Trouble
-from swarmguard._overseer.core import Core
-from swarmguard._overseer.crew import Crew
+from swarmguard._overseer.agent import ErrorReport, Incarnation
+from swarmguard._overseer.core import OverseerCore
+from swarmguard._overseer.tasks import BackgroundTasks
 from swarmguard.errors import StaleAgentError
 
 Heartbeat = Literal["auto", "manual"]
@@ -31,21 +31,21 @@ class AgentHandle:
     `StaleAgentError`: whoever still holds it should stop. The plain methods may be called from any thread.
     """
 
-    __slots__ = ("_core", "_life")
+    __slots__ = ("_core", "_incarnation")
 
-    def __init__(self, core: Core, life: Life) -> None:
+    def __init__(self, core: OverseerCore, incarnation: Incarnation) -> None:
         self._core = core
-        self._life = life
+        self._incarnation = incarnation
 
     @property
     def agent_id(self) -> UUID:
         """The agent's id."""
-        return self._life.agent.agent_id
+        return self._incarnation.agent.agent_id
 
     @property
     def agent_type(self) -> str:
         """What kind of agent it is."""
-        return self._life.agent.agent_type
+        return self._incarnation.agent.agent_type
 
     def heartbeat(self) -> None:
         """Record that the agent is alive. It says nothing about whether the agent works.
@@ -53,7 +53,7 @@ class AgentHandle:
         Raises:
             StaleAgentError: The handle is stale.
         """
-        self._core.do(self._core.machine.on_behalf, self._life, self._core.machine.heartbeat)
+        self._core.do(self._core.machine.do_for, self._incarnation, self._core.machine.heartbeat)
 
     def success(self) -> None:
         """Record that the agent did something well: it is alive, and its failure count is zero.
@@ -61,7 +61,7 @@ class AgentHandle:
         Raises:
             StaleAgentError: The handle is stale.
         """
-        self._core.do(self._core.machine.on_behalf, self._life, self._core.machine.success)
+        self._core.do(self._core.machine.do_for, self._incarnation, self._core.machine.success)
 
     def failure(self, error: str | BaseException) -> None:
         """Record that the agent failed at something: its failure count goes up by one.
@@ -72,7 +72,7 @@ class AgentHandle:
         Raises:
             StaleAgentError: The handle is stale.
         """
-        self._core.do(self._core.machine.on_behalf, self._life, self._core.machine.failure, Trouble.of(error))
+        self._core.do(self._core.machine.do_for, self._incarnation, self._core.machine.failure, ErrorReport.of(error))
 
     async def checkpoint(self) -> None:
         """Beat, and wait while the swarm is paused.
@@ -87,23 +87,23 @@ class AgentHandle:
         self.heartbeat()
 
     def __repr__(self) -> str:
-        agent = self._life.agent
-        return f"<AgentHandle {agent.agent_type!r} {agent.agent_id} incarnation {self._life.incarnation}>"
+        agent = self._incarnation.agent
+        return f"<AgentHandle {agent.agent_type!r} {agent.agent_id} incarnation {self._incarnation.incarnation}>"
 
 
 @asynccontextmanager
 async def agent_block(
-    core: Core, agent_type: str, agent_id: UUID | None, heartbeat: Heartbeat
+    core: OverseerCore, agent_type: str, agent_id: UUID | None, heartbeat: Heartbeat
 ) -> AsyncGenerator[AgentHandle, None]:
     """Register an agent for the length of a block, and beat for it beside the block."""
     agent = core.new_agent(agent_type, agent_id)
-    life = Life(agent, agent.incarnation)
-    handle = AgentHandle(core, life)
+    incarnation = Incarnation(agent, agent.incarnation)
+    handle = AgentHandle(core, incarnation)
     core.do(core.machine.register, agent)
     try:
-        async with Crew() as crew:
+        async with BackgroundTasks() as tasks:
             if heartbeat == "auto":
-                crew.start(_beat, core, handle)
+                tasks.start(_beat, core, handle)
             yield handle
     except BaseException as exc:
         if _is_failure(exc):
@@ -111,10 +111,10 @@ async def agent_block(
                 handle.failure(exc)
         raise
     finally:
-        core.do(core.machine.leave, life)
+        core.do(core.machine.finish, incarnation)
 
 
-async def _beat(core: Core, handle: AgentHandle) -> None:
+async def _beat(core: OverseerCore, handle: AgentHandle) -> None:
     with suppress(StaleAgentError):
         while True:
             await core.clock.sleep(core.config.beat_every_secs)

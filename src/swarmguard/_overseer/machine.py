@@ -15,19 +15,19 @@ from typing import TypeVar, TypeVarTuple
 from uuid import UUID
 
 from swarmguard._common.deadlines import reached, until
-from swarmguard._overseer import budget
-from swarmguard._overseer.agent import DEAD_AT, Agent, Attempt, Life, Supervision, Trouble
+from swarmguard._overseer import restarts
+from swarmguard._overseer.agent import DEAD_AT, Agent, Attempt, ErrorReport, Incarnation, Supervision
 from swarmguard._overseer.roster import DEAD, HEALTHY, Emit, Roster
 from swarmguard._overseer.transitions import TRANSITIONS, Cause
 from swarmguard.errors import StaleAgentError
 
-__all__ = ["TRANSITIONS", "Emit", "OverseerMachine", "Verdict"]
+__all__ = ["TRANSITIONS", "Emit", "NotStarted", "OverseerMachine"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 
-class Verdict(Enum):
+class NotStarted(Enum):
     """Why a supervised agent is not started now, other than for its cooldown."""
 
     GONE = auto()
@@ -58,7 +58,7 @@ class OverseerMachine(Roster):
         """Forget the agent."""
         self._remove(self.find(agent_id), self._clamp(now))
 
-    def dismiss(self, now: float, agent: Agent) -> None:
+    def discard(self, now: float, agent: Agent) -> None:
         """Forget this very agent, unless somebody else has done it."""
         if agent.registered:
             self._remove(agent, self._clamp(now))
@@ -78,13 +78,13 @@ class OverseerMachine(Roster):
             agent.down = agent.down and agent.supervision is not None
             self._move(agent, Cause.SUCCESS, now)
 
-    def failure(self, now: float, agent_id: UUID, trouble: Trouble) -> None:
+    def failure(self, now: float, agent_id: UUID, error: ErrorReport) -> None:
         """Record that the agent failed at something."""
         agent, now = self.find(agent_id), self._clamp(now)
         agent.failures += 1
         agent.failed_at = now
-        agent.error_message = trouble.text
-        self._move(agent, Cause.FAILURE, now, trouble)
+        agent.error_message = error.text
+        self._move(agent, Cause.FAILURE, now, error)
 
     # Watching for silence
 
@@ -130,8 +130,8 @@ class OverseerMachine(Roster):
         if self.paused or not self._config.auto_recovery_enabled:
             return []
         now = self._clamp(now)
-        needy = [agent for agent in self._dead if self._needs_restart(agent, now)]
-        return [(agent.agent_id, agent.agent_type) for agent in sorted(needy, key=lambda agent: agent.number)]
+        due = [agent for agent in self._dead if self._needs_restart(agent, now)]
+        return [(agent.agent_id, agent.agent_type) for agent in sorted(due, key=lambda agent: agent.number)]
 
     def begin_restart(self, now: float, agent_id: UUID) -> None:
         """Open an attempt and count it, unless one is open."""
@@ -139,7 +139,7 @@ class OverseerMachine(Roster):
         if agent.attempt is None:
             self._open_attempt(agent, now)
 
-    def claim(self, now: float, agent_id: UUID) -> Attempt | None:
+    def claim_restart(self, now: float, agent_id: UUID) -> Attempt | None:
         """Open an attempt if the agent needs one, and return it."""
         now = self._clamp(now)
         agent = self._agents.get(agent_id.int)
@@ -151,29 +151,29 @@ class OverseerMachine(Roster):
         """End the open attempt well; with none open, count one that went well."""
         agent = self.find(agent_id)
         self._recover(agent, self._clamp(now))
-        self._ring(agent)
+        self._notify(agent)
 
-    def restart_failed(self, now: float, agent_id: UUID, trouble: Trouble) -> None:
+    def restart_failed(self, now: float, agent_id: UUID, error: ErrorReport) -> None:
         """End the open attempt badly; with none open, count one that went badly."""
         agent = self.find(agent_id)
-        self._restart_failed(agent, self._clamp(now), trouble)
-        self._ring(agent)
+        self._restart_failed(agent, self._clamp(now), error)
+        self._notify(agent)
 
-    def end_well(self, now: float, attempt: Attempt) -> None:
+    def attempt_succeeded(self, now: float, attempt: Attempt) -> None:
         """End this very attempt well, unless it has been ended."""
         if attempt.agent.attempt is attempt:
             self._recover(attempt.agent, self._clamp(now))
 
-    def end_badly(self, now: float, attempt: Attempt, trouble: Trouble) -> None:
+    def attempt_failed(self, now: float, attempt: Attempt, error: ErrorReport) -> None:
         """End this very attempt badly, unless it has been ended."""
         if attempt.agent.attempt is attempt:
-            self._restart_failed(attempt.agent, self._clamp(now), trouble)
+            self._restart_failed(attempt.agent, self._clamp(now), error)
 
-    def abandon(self, now: float, attempt: Attempt) -> None:
+    def abandon_attempt(self, now: float, attempt: Attempt) -> None:
         """Take this very attempt back, as if it had never begun, unless it has been ended."""
         agent, now = attempt.agent, self._clamp(now)
         if agent.attempt is attempt:
-            budget.settle(self._config, agent, now)
+            restarts.expire(self._config, agent, now)
             agent.attempt = None
             agent.restart_count = max(0, agent.restart_count - 1)
             self._tell_if_exhausted(agent, now)
@@ -181,72 +181,72 @@ class OverseerMachine(Roster):
     def reset(self, now: float, agent_id: UUID) -> None:
         """Forgive the agent's failures, its crash and its restarts; a stale one stays stale."""
         agent, now = self.find(agent_id), self._clamp(now)
-        budget.clear(agent)
+        restarts.clear(agent)
         agent.failures = 0
         agent.down = agent.down and agent.supervision is not None
         if agent.health is DEAD:
-            self._ring(agent)
+            self._notify(agent)
         self._move(agent, Cause.RESET, now)
 
     # One incarnation: what handles and supervisors may do
 
-    def on_behalf(self, now: float, life: Life, action: Callable[[float, UUID, *Ts], T], *args: *Ts) -> T:
+    def do_for(self, now: float, incarnation: Incarnation, action: Callable[[float, UUID, *Ts], T], *args: *Ts) -> T:
         """Do what a handle asks for, if it is not stale."""
-        if not life.is_current:
-            raise StaleAgentError(life.agent.agent_id, life.agent.agent_type)
-        return action(now, life.agent.agent_id, *args)
+        if not incarnation.is_current:
+            raise StaleAgentError(incarnation.agent.agent_id, incarnation.agent.agent_type)
+        return action(now, incarnation.agent.agent_id, *args)
 
-    def leave(self, now: float, life: Life) -> bool:
+    def finish(self, now: float, incarnation: Incarnation) -> bool:
         """Forget the agent if it still is in this incarnation, and tell whether it is gone, by whatever hand."""
-        if life.is_current:
-            self._remove(life.agent, self._clamp(now))
-        return not life.agent.registered
+        if incarnation.is_current:
+            self._remove(incarnation.agent, self._clamp(now))
+        return not incarnation.agent.registered
 
-    def crash(self, now: float, life: Life, trouble: Trouble) -> bool:
+    def crash(self, now: float, incarnation: Incarnation, error: ErrorReport) -> bool:
         """Record that this incarnation crashed; False when it had ended before."""
-        if not life.is_current:
+        if not incarnation.is_current:
             return False
-        life.agent.down = True
-        life.agent.error_message = trouble.text
-        self._move(life.agent, Cause.CRASH, self._clamp(now), trouble)
+        incarnation.agent.down = True
+        incarnation.agent.error_message = error.text
+        self._move(incarnation.agent, Cause.CRASH, self._clamp(now), error)
         return True
 
-    def attend(self, now: float, life: Life, beat: bool, in_time: float) -> bool:
+    def attend(self, now: float, incarnation: Incarnation, beat: bool, in_time: float) -> bool:
         """Beat for this incarnation, or look whether it has fallen silent; False when it has ended.
 
         Looking later than `in_time` counts as a beat, as in `watch`, but of this agent only.
         """
-        if life.is_current:
+        if incarnation.is_current:
             now = self._clamp(now)
             if beat:
-                self._beat(life.agent, now)
+                self._beat(incarnation.agent, now)
             elif _is_late(now, in_time):
-                self._refresh(life.agent, now)
-            elif self._is_silent(life.agent, now):
-                self._fall_silent(life.agent, now)
-        return life.is_current
+                self._refresh(incarnation.agent, now)
+            elif self._is_silent(incarnation.agent, now):
+                self._fall_silent(incarnation.agent, now)
+        return incarnation.is_current
 
-    def turn(
-        self, now: float, agent: Agent, supervision: Supervision, alarm: Callable[[], object]
-    ) -> Life | float | Verdict:
+    def start_next(
+        self, now: float, agent: Agent, supervision: Supervision, notify: Callable[[], object]
+    ) -> Incarnation | float | NotStarted:
         """Start a supervised agent's next incarnation, or say how many seconds to wait, or why it is not started.
 
-        `alarm` is called from now on when there is reason to ask again.
+        `notify` is called from now on when there is reason to ask again.
         """
         now = self._clamp(now)
-        supervision.alarm = alarm
+        supervision.notify = notify
         if not agent.registered:
-            return Verdict.GONE
+            return NotStarted.GONE
         if agent.health is DEAD and agent.attempt is None:
-            if not self._config.auto_recovery_enabled or budget.is_spent(self._config, agent):
-                return Verdict.EXHAUSTED
-            if not self.paused and (wait := until(now, budget.due_at(self._config, agent))):
+            if not self._config.auto_recovery_enabled or restarts.is_spent(self._config, agent):
+                return NotStarted.EXHAUSTED
+            if not self.paused and (wait := until(now, restarts.due_at(self._config, agent))):
                 return wait
         if self.paused:
-            return Verdict.PAUSED
+            return NotStarted.PAUSED
         if agent.health is DEAD:  # otherwise somebody has recorded its recovery: that was the restart
             self._recover(agent, now)
-        return Life(agent, agent.incarnation)
+        return Incarnation(agent, agent.incarnation)
 
     # The parts that the rules above are made of
 
@@ -261,18 +261,18 @@ class OverseerMachine(Roster):
     def _needs_restart(self, agent: Agent, now: float) -> bool:
         if agent.health is not DEAD or agent.attempt is not None or agent.supervision is not None:
             return False
-        return not budget.is_spent(self._config, agent) and reached(now, budget.due_at(self._config, agent))
+        return not restarts.is_spent(self._config, agent) and reached(now, restarts.due_at(self._config, agent))
 
     def _open_attempt(self, agent: Agent, now: float) -> Attempt:
-        budget.count(self._config, agent, now)
+        restarts.count(self._config, agent, now)
         agent.attempt = Attempt(agent)
         return agent.attempt
 
     def _end_attempt(self, agent: Agent, now: float) -> None:
         if agent.attempt is None:
-            budget.count(self._config, agent, now)
+            restarts.count(self._config, agent, now)
         else:
-            budget.settle(self._config, agent, now)
+            restarts.expire(self._config, agent, now)
         agent.attempt = None
         agent.attempt_ended = agent.steady_since = now
 
@@ -284,14 +284,14 @@ class OverseerMachine(Roster):
         agent.incarnation += 1
         self._refresh(agent, now)
         if agent.supervision is not None:
-            agent.supervision.trouble = None  # an exception holds on to its frames
+            agent.supervision.error = None  # an exception holds on to its frames
         self._move(agent, Cause.RESTART, now)
 
-    def _restart_failed(self, agent: Agent, now: float, trouble: Trouble) -> None:
+    def _restart_failed(self, agent: Agent, now: float, error: ErrorReport) -> None:
         self._end_attempt(agent, now)
         agent.down = True
-        agent.error_message = trouble.text
-        self._move(agent, Cause.CRASH, now, trouble)
+        agent.error_message = error.text
+        self._move(agent, Cause.CRASH, now, error)
 
     def _tell_all(self, topic: str, now: float) -> None:
         if self._emit is not None:

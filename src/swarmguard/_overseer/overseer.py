@@ -9,13 +9,13 @@ from uuid import UUID
 from anyio import TASK_STATUS_IGNORED
 
 from swarmguard._common.fields import check_callable, check_callable_or_none, check_instance, check_wiring, wrong_type
-from swarmguard._overseer.agent import Trouble
+from swarmguard._overseer.agent import ErrorReport
 from swarmguard._overseer.config import OverseerConfig
-from swarmguard._overseer.core import Core
+from swarmguard._overseer.core import OverseerCore
 from swarmguard._overseer.handle import AgentHandle, Heartbeat, agent_block, check_heartbeat
+from swarmguard._overseer.run import Restart, watch
 from swarmguard._overseer.supervise import Main, Supervisor
 from swarmguard._overseer.values import AgentStatus, SwarmHealth, SwarmStatus
-from swarmguard._overseer.watch import Restart, watch
 from swarmguard.clock import Clock, SystemClock
 from swarmguard.events import Sink
 
@@ -57,7 +57,7 @@ class Overseer:
         check_wiring(clock, sink, config.topic_prefix)
         if registry is not None and not callable(getattr(registry, "statuses", None)):
             wrong_type("registry", "a CircuitBreakerRegistry or None", registry)
-        self._core = Core(config, clock, sink)
+        self._core = OverseerCore(config, clock, sink)
         self._registry = registry
 
     @property
@@ -135,7 +135,7 @@ class Overseer:
         Raises:
             UnknownAgentError: No agent of that id is registered.
         """
-        self._core.do(self._core.machine.failure, _checked(agent_id), Trouble.of(error))
+        self._core.do(self._core.machine.failure, _checked(agent_id), ErrorReport.of(error))
 
     # Watching and restarting by hand
 
@@ -188,7 +188,7 @@ class Overseer:
         Raises:
             UnknownAgentError: No agent of that id is registered.
         """
-        self._core.do(self._core.machine.restart_failed, _checked(agent_id), Trouble.of(error))
+        self._core.do(self._core.machine.restart_failed, _checked(agent_id), ErrorReport.of(error))
 
     def reset_agent(self, agent_id: UUID) -> None:
         """Forgive an agent: its failures, its crash and its restarts are forgotten, and so is the cooldown.

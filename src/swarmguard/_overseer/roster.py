@@ -18,10 +18,10 @@ from collections.abc import Callable, Mapping
 from uuid import UUID
 
 from swarmguard._common.deadlines import reached
-from swarmguard._overseer import budget
-from swarmguard._overseer.agent import Agent, Supervision, Trouble
+from swarmguard._overseer import restarts
+from swarmguard._overseer.agent import Agent, ErrorReport, Supervision
 from swarmguard._overseer.config import OverseerConfig
-from swarmguard._overseer.transitions import Cause, News, announced
+from swarmguard._overseer.transitions import Cause, HealthEvent, event_for
 from swarmguard._overseer.values import AgentHealth, AgentStatus, SwarmHealth
 from swarmguard.errors import DuplicateAgentError, UnknownAgentError
 from swarmguard.events import JSON
@@ -96,7 +96,7 @@ class Roster:
             health=agent.health,
             seconds_since_heartbeat=now - self._last_beat(agent),
             consecutive_failures=agent.failures,
-            restart_count=budget.restart_count(self._config, agent, now),
+            restart_count=restarts.restart_count(self._config, agent, now),
             started_at=agent.started_at,
             error_message=agent.error_message,
             is_stale=agent.stale,
@@ -123,12 +123,12 @@ class Roster:
         self._fresh.pop(agent, None)
         self._dead.discard(agent)
         self._counts[agent.health] -= 1
-        self._ring(agent)
+        self._notify(agent)
         self._tell("agent.stopped", agent, now)
 
-    def _ring(self, agent: Agent) -> None:
+    def _notify(self, agent: Agent) -> None:
         if agent.supervision is not None:
-            agent.supervision.alarm()
+            agent.supervision.notify()
 
     # Time and freshness
 
@@ -162,13 +162,13 @@ class Roster:
 
     # Health
 
-    def _move(self, agent: Agent, cause: Cause, now: float, trouble: Trouble | None = None) -> None:
+    def _move(self, agent: Agent, cause: Cause, now: float, error: ErrorReport | None = None) -> None:
         """Let the agent's health follow its readings, and tell of it."""
         before, after = agent.health, agent.reading()
-        news = announced(cause, before, after)
+        news = event_for(cause, before, after)
         if after is not before:
             if after is DEAD:
-                budget.settle(self._config, agent, now)
+                restarts.expire(self._config, agent, now)
                 self._dead.add(agent)
             elif before is DEAD:
                 self._dead.remove(agent)
@@ -177,28 +177,30 @@ class Roster:
             self._counts[after] += 1
             agent.health = after
             if after is DEAD and agent.supervision is not None:
-                self._end_life(agent, agent.supervision, trouble)
+                self._end_incarnation(agent, agent.supervision, error)
         if news is not None:
-            self._report(news, agent, before, now, trouble)
+            self._report(news, agent, before, now, error)
         self._tell_if_exhausted(agent, now)
 
-    def _end_life(self, agent: Agent, supervision: Supervision, trouble: Trouble | None) -> None:
+    def _end_incarnation(self, agent: Agent, supervision: Supervision, error: ErrorReport | None) -> None:
         agent.down = True
         agent.incarnation += 1
-        supervision.trouble = trouble
-        supervision.alarm()
+        supervision.error = error
+        supervision.notify()
 
     # Telling
 
-    def _report(self, news: News, agent: Agent, before: AgentHealth, now: float, trouble: Trouble | None) -> None:
+    def _report(
+        self, news: HealthEvent, agent: Agent, before: AgentHealth, now: float, error: ErrorReport | None
+    ) -> None:
         facts: dict[str, JSON]
         if news.topic == "agent.recovered":
-            facts = {"restart_count": budget.restart_count(self._config, agent, now)}
+            facts = {"restart_count": restarts.restart_count(self._config, agent, now)}
         else:
             facts = {
                 "health": agent.health.value,
                 "previous_health": before.value,
-                "error": None if trouble is None else trouble.text,
+                "error": None if error is None else error.text,
                 "consecutive_failures": agent.failures,
             }
         self._tell(news.topic, agent, now, reason=news.reason, **facts)
@@ -206,7 +208,7 @@ class Roster:
     def _tell_if_exhausted(self, agent: Agent, now: float) -> None:
         if agent.health is not DEAD or agent.attempt is not None or agent.exhausted:
             return
-        if budget.is_spent(self._config, agent):
+        if restarts.is_spent(self._config, agent):
             agent.exhausted = True
             self._tell("agent.exhausted", agent, now, restart_count=agent.restart_count, error=agent.error_message)
 

@@ -1,8 +1,8 @@
 """`supervise`: one agent, kept running.
 
 The supervisor runs main in its own task, one incarnation after the other, and decides nothing itself: the machine
-says when an incarnation has ended and when the next may start. Whoever ends one, in whatever thread, rings the
-supervision's alarm, and a task beside main then cancels it. By that time its handle is stale, so that it can say
+says when an incarnation has ended and when the next may start. Whatever ends one, in whatever thread, notifies the
+supervisor, and a task beside main then cancels it. By that time its handle is stale, so that it can say
 nothing more, however long it takes to end.
 """
 
@@ -17,12 +17,11 @@ from uuid import UUID
 import anyio
 
 from swarmguard._common.waking import Waker
-from swarmguard._overseer.agent import Life, Supervision, Trouble
-from swarmguard._overseer.core import Core
-from swarmguard._overseer.crew import Crew, asked_to_stop
+from swarmguard._overseer.agent import ErrorReport, Incarnation, Supervision
+from swarmguard._overseer.core import OverseerCore
 from swarmguard._overseer.handle import AgentHandle, Heartbeat
-from swarmguard._overseer.machine import Verdict
-from swarmguard._overseer.watch import Ticker
+from swarmguard._overseer.machine import NotStarted
+from swarmguard._overseer.tasks import BackgroundTasks, Ticker, is_being_cancelled
 from swarmguard.errors import AgentExhaustedError, StaleAgentError
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ class Supervisor(Generic[T]):
 
     __slots__ = ("_agent", "_beats", "_core", "_given_up", "_main", "_result", "_supervision")
 
-    def __init__(self, core: Core, agent_type: str, main: Main[T], heartbeat: Heartbeat) -> None:
+    def __init__(self, core: OverseerCore, agent_type: str, main: Main[T], heartbeat: Heartbeat) -> None:
         self._core = core
         self._main = main
         self._beats = heartbeat == "auto"
@@ -63,107 +62,107 @@ class Supervisor(Generic[T]):
 
     async def run(self, task_status: TaskStatus[UUID]) -> T | None:
         """Register the agent and run it until it returns, is unregistered, or is exhausted."""
-        life, waker = Life(self._agent, self._agent.incarnation), Waker()
-        self._supervision.alarm = waker.wake
+        incarnation, waker = Incarnation(self._agent, self._agent.incarnation), Waker()
+        self._supervision.notify = waker.wake
         self._core.do(self._core.machine.register, self._agent)
         try:
             task_status.started(self._agent.agent_id)
-            while not await self._live(life, waker):
-                following = await self._next_life()
+            while not await self._run_incarnation(incarnation, waker):
+                following = await self._start_next()
                 if following is None:
                     break
-                life, waker = following
+                incarnation, waker = following
             return self._result
         finally:
             if not self._given_up:
-                self._core.do(self._core.machine.dismiss, self._agent)
+                self._core.do(self._core.machine.discard, self._agent)
 
     # One incarnation
 
-    async def _live(self, life: Life, waker: Waker) -> bool:
+    async def _run_incarnation(self, incarnation: Incarnation, waker: Waker) -> bool:
         """Run main until it has ended; True when that is the end of the agent as well."""
         scope = anyio.CancelScope()
-        async with Crew() as crew:
-            crew.start(self._cancel_when_rung, waker, scope)
-            crew.start(self._attend, life, scope)
+        async with BackgroundTasks() as tasks:
+            tasks.start(self._cancel_when_notified, waker, scope)
+            tasks.start(self._attend, incarnation, scope)
             try:
                 with scope:
-                    result = await self._call_main(life)
-                    if self._core.do(self._core.machine.leave, life):
+                    result = await self._call_main(incarnation)
+                    if self._core.do(self._core.machine.finish, incarnation):
                         self._result = result
                         return True
             except anyio.get_cancelled_exc_class() as exc:
-                if asked_to_stop(exc):
+                if is_being_cancelled(exc):
                     raise
-                self._crashed(life, exc)
+                self._crashed(incarnation, exc)
             except NotAsyncError:
                 raise
             except Exception as exc:  # noqa: BLE001 - whatever it is, the agent crashed
-                self._crashed(life, exc)
+                self._crashed(incarnation, exc)
         return False
 
-    async def _call_main(self, life: Life) -> T:
-        work = self._main(AgentHandle(self._core, life))
+    async def _call_main(self, incarnation: Incarnation) -> T:
+        work = self._main(AgentHandle(self._core, incarnation))
         if not inspect.isawaitable(work):
             raise NotAsyncError(f"main must be an async callable, got {self._main!r}, which returned {work!r}")
         return await work
 
-    def _crashed(self, life: Life, exc: BaseException) -> None:
-        recorded = self._core.do(self._core.machine.crash, life, Trouble.of(exc))
+    def _crashed(self, incarnation: Incarnation, exc: BaseException) -> None:
+        recorded = self._core.do(self._core.machine.crash, incarnation, ErrorReport.of(exc))
         if recorded or isinstance(exc, StaleAgentError) or not isinstance(exc, Exception):
             return
-        agent = life.agent
+        agent = incarnation.agent
         logger.warning("agent %r (%s) raised as it was stopped", agent.agent_type, agent.agent_id, exc_info=exc)
 
-    async def _cancel_when_rung(self, waker: Waker, scope: anyio.CancelScope) -> None:
+    async def _cancel_when_notified(self, waker: Waker, scope: anyio.CancelScope) -> None:
         await waker.wait()
         scope.cancel()
 
-    async def _attend(self, life: Life, scope: anyio.CancelScope) -> None:
+    async def _attend(self, incarnation: Incarnation, scope: anyio.CancelScope) -> None:
         config = self._core.config
         interval = config.beat_every_secs if self._beats else config.heartbeat_interval_secs
         ticker = Ticker(self._core.clock, interval)
-        while self._core.do(self._core.machine.attend, life, self._beats, await ticker.tick()):
+        while self._core.do(self._core.machine.attend, incarnation, self._beats, await ticker.tick()):
             pass
         scope.cancel()
 
     # Between two
 
-    async def _next_life(self) -> tuple[Life, Waker] | None:
+    async def _start_next(self) -> tuple[Incarnation, Waker] | None:
         """Wait until the next incarnation may start, and start it; None when there is none to start."""
         while True:
             waker = Waker()
-            turn = self._core.do(self._core.machine.turn, self._agent, self._supervision, waker.wake)
+            turn = self._core.do(self._core.machine.start_next, self._agent, self._supervision, waker.wake)
             match turn:
-                case Life():
+                case Incarnation():
                     return turn, waker
                 case float():
                     await self._wait(waker, self._core.clock.sleep, turn)
-                case Verdict.PAUSED:
+                case NotStarted.PAUSED:
                     await self._wait(waker, self._core.wait_until_resumed)
-                case Verdict.EXHAUSTED:
+                case NotStarted.EXHAUSTED:
                     self._give_up()
                 case _:
                     return None
 
     async def _wait(self, waker: Waker, wait: Callable[[*Ts], Awaitable[None]], *args: *Ts) -> None:
-        """Wait for that, or until the alarm is rung."""
+        """Wait for that, or until the supervisor is notified."""
 
         async def then_wake() -> None:
             await wait(*args)
             waker.wake()
 
-        async with Crew() as crew:
-            crew.start(then_wake)
+        async with BackgroundTasks() as tasks:
+            tasks.start(then_wake)
             await waker.wait()
 
     def _give_up(self) -> NoReturn:
         """Raise what ends the supervision of a dead agent."""
         self._given_up = True
-        agent, trouble = self._agent, self._supervision.end()
-        if trouble is None:
+        agent, error = self._agent, self._supervision.end()
+        if error is None:
             timeout = self._core.config.heartbeat_timeout_secs
             cause: BaseException = TimeoutError(f"agent {agent.agent_type!r} gave no heartbeat for {timeout:g} s")
         else:
-            cause = trouble.to_exception()
+            cause = error.to_exception()
         raise AgentExhaustedError(agent.agent_id, agent.agent_type, agent.restart_count) from cause

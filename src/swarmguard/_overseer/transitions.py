@@ -45,14 +45,14 @@ class Cause(StrEnum):
     """An operator forgave it."""
 
 
-class News(NamedTuple):
+class HealthEvent(NamedTuple):
     """What is announced: an event's topic, without the prefix, and its `reason`."""
 
     topic: str
     reason: str
 
 
-Moves = Mapping[AgentHealth, Mapping[AgentHealth, News | None]]
+Moves = Mapping[AgentHealth, Mapping[AgentHealth, HealthEvent | None]]
 """For each health, the healths that can follow it; None where the change is not announced."""
 
 
@@ -60,12 +60,12 @@ class IllegalTransitionError(RuntimeError):
     """The machine wanted to make a move that `TRANSITIONS` does not know: a bug of this package."""
 
 
-_FAILURES: Final = News("agent.failed", "failures")
-_SILENT: Final = News("agent.failed", "heartbeat_timeout")
-_CRASHED: Final = News("agent.failed", "crashed")
-_SUCCEEDED: Final = News("agent.recovered", "success")
-_BEAT: Final = News("agent.recovered", "heartbeat")
-_RESTARTED: Final = News("agent.recovered", "restart")
+_FAILURES: Final = HealthEvent("agent.failed", "failures")
+_SILENT: Final = HealthEvent("agent.failed", "heartbeat_timeout")
+_CRASHED: Final = HealthEvent("agent.failed", "crashed")
+_SUCCEEDED: Final = HealthEvent("agent.recovered", "success")
+_BEAT: Final = HealthEvent("agent.recovered", "heartbeat")
+_RESTARTED: Final = HealthEvent("agent.recovered", "restart")
 
 TRANSITIONS: Final[Mapping[Cause, Moves]] = {
     Cause.FAILURE: {
@@ -114,7 +114,7 @@ TRANSITIONS: Final[Mapping[Cause, Moves]] = {
 """`TRANSITIONS[cause][before][after]` is what is announced, or None; a key that is missing is an illegal move."""
 
 
-def announced(cause: Cause, before: AgentHealth, after: AgentHealth) -> News | None:
+def event_for(cause: Cause, before: AgentHealth, after: AgentHealth) -> HealthEvent | None:
     """Return what is announced of a move, None for nothing.
 
     Raises:

@@ -200,7 +200,7 @@ def test_recovery(overseer, events, clock):
 
 
 def test_recovery_without_an_attempt_counts(overseer):
-    """The seed's loop, which never begins an attempt, cannot spend more than the budget. [O7, T33]"""
+    """The seed's loop, which never begins an attempt, cannot spend more than the restarts. [O7, T33]"""
     agent = register_dead(overseer)
     overseer.record_agent_recovery(agent)
     assert restart_count(overseer, agent) == 1
@@ -454,7 +454,7 @@ def test_reset_forgets_the_cooldown(overseer):
 
 
 def test_reset_is_no_heartbeat(overseer, events, clock):
-    """A stale agent stays stale, with its whole budget. [O8]"""
+    """A stale agent stays stale, with its whole restarts. [O8]"""
     agent = register_dead(overseer)
     restart(overseer, agent)
     clock.advance(30)
@@ -498,22 +498,22 @@ def machine(overseer):
 def test_claim_is_for_the_needy(overseer, machine):
     """Whoever claims first opens the attempt, and only for an agent that needs it. [O11]"""
     agent = overseer.register_agent("Scanner")
-    assert machine.claim(0.0, agent) is None
-    assert machine.claim(0.0, uuid4()) is None
+    assert machine.claim_restart(0.0, agent) is None
+    assert machine.claim_restart(0.0, uuid4()) is None
     kill(overseer, agent)
     overseer.pause_swarm()
-    assert machine.claim(0.0, agent) is None
+    assert machine.claim_restart(0.0, agent) is None
     overseer.resume_swarm()
-    assert machine.claim(0.0, agent) is not None
-    assert machine.claim(0.0, agent) is None
+    assert machine.claim_restart(0.0, agent) is not None
+    assert machine.claim_restart(0.0, agent) is None
 
 
 def test_abandoned_attempt_is_not_counted(overseer, machine):
     """An attempt that is taken back leaves no trace. [O11]"""
     agent = register_dead(overseer)
-    attempt = machine.claim(0.0, agent)
+    attempt = machine.claim_restart(0.0, agent)
     assert restart_count(overseer, agent) == 1
-    machine.abandon(0.0, attempt)
+    machine.abandon_attempt(0.0, attempt)
     assert restart_count(overseer, agent) == 0
     assert overseer.get_agents_needing_restart() == [(agent, "Scanner")]
 
@@ -527,7 +527,7 @@ def test_abandoned_attempt_can_leave_an_agent_exhausted(build, events):
     kill(overseer, agent)
     core = overseer._core
     assert count(events, "agent.exhausted") == 0
-    core.do(core.machine.abandon, core.machine.find(agent).attempt)
+    core.do(core.machine.abandon_attempt, core.machine.find(agent).attempt)
     assert count(events, "agent.exhausted") == 1
 
 
@@ -535,7 +535,7 @@ def test_abandoned_attempt_can_leave_an_agent_exhausted(build, events):
 def test_attempt_ends_once(overseer, machine, end):
     """An attempt that somebody else has ended cannot be ended again, whatever the agent does now. [O11]"""
     agent = register_dead(overseer)
-    attempt = machine.claim(0.0, agent)
+    attempt = machine.claim_restart(0.0, agent)
     if end == "recovery":
         overseer.record_agent_recovery(agent)
     elif end == "failure":
@@ -544,7 +544,7 @@ def test_attempt_ends_once(overseer, machine, end):
         overseer.unregister_agent(agent)
         overseer.register_agent("Scanner", agent)
     before = overseer.get_agent_status(agent)
-    machine.end_well(0.0, attempt)
-    machine.end_badly(0.0, attempt, None)
-    machine.abandon(0.0, attempt)
+    machine.attempt_succeeded(0.0, attempt)
+    machine.attempt_failed(0.0, attempt, None)
+    machine.abandon_attempt(0.0, attempt)
     assert overseer.get_agent_status(agent) == before

@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from swarmguard import AgentHealth
-from swarmguard._overseer.transitions import TRANSITIONS, Cause, IllegalTransitionError, News, announced
+from swarmguard._overseer.transitions import TRANSITIONS, Cause, HealthEvent, IllegalTransitionError, event_for
 
 EVERY_MOVE = [
     (cause, before, after, news)
@@ -27,7 +27,7 @@ def test_table_is_whole():
 @pytest.mark.parametrize(("cause", "before", "after", "news"), EVERY_MOVE)
 def test_what_is_announced(cause, before, after, news):
     """Worsening and returning to Healthy are announced, nothing else; and a restart always is. [O5]"""
-    assert announced(cause, before, after) is news
+    assert event_for(cause, before, after) is news
     if after > before:
         assert news is not None
         assert news.topic == "agent.failed"
@@ -53,9 +53,9 @@ def test_what_is_announced(cause, before, after, news):
 def test_illegal_moves_raise(cause, before, after):
     """A move that does not stand in the table raises and says which one it was."""
     with pytest.raises(IllegalTransitionError, match=f"no {cause} leads from {before} to {after}"):
-        announced(cause, before, after)
+        event_for(cause, before, after)
 
 
 def test_news_is_a_pair():
     """What is announced is a topic without the prefix and a reason."""
-    assert TRANSITIONS[Cause.CRASH][AgentHealth.HEALTHY][AgentHealth.DEAD] == News("agent.failed", "crashed")
+    assert TRANSITIONS[Cause.CRASH][AgentHealth.HEALTHY][AgentHealth.DEAD] == HealthEvent("agent.failed", "crashed")

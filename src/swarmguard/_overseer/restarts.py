@@ -20,12 +20,12 @@ LONGEST_COOLDOWN: Final = 1e9
 
 def restart_count(config: OverseerConfig, agent: Agent, now: float) -> int:
     """Return the restarts that count against the agent's budget now."""
-    return 0 if _rested(config, agent, now) else agent.restart_count
+    return 0 if _has_expired(config, agent, now) else agent.restart_count
 
 
-def settle(config: OverseerConfig, agent: Agent, now: float) -> None:
+def expire(config: OverseerConfig, agent: Agent, now: float) -> None:
     """Write down that the count has returned to zero, if it has; to be asked before the count or the health changes."""
-    if _rested(config, agent, now):
+    if _has_expired(config, agent, now):
         clear(agent)
 
 
@@ -37,7 +37,7 @@ def clear(agent: Agent) -> None:
 
 def count(config: OverseerConfig, agent: Agent, now: float) -> None:
     """Count a restart; the steady time starts anew."""
-    settle(config, agent, now)
+    expire(config, agent, now)
     agent.restart_count += 1
     agent.steady_since = now
 
@@ -59,7 +59,7 @@ def due_at(config: OverseerConfig, agent: Agent) -> float:
     return agent.attempt_ended + min(cooldown, max(base, LONGEST_COOLDOWN))
 
 
-def _rested(config: OverseerConfig, agent: Agent, now: float) -> bool:
+def _has_expired(config: OverseerConfig, agent: Agent, now: float) -> bool:
     if config.restart_reset_secs is None or agent.health is AgentHealth.DEAD:
         return False
     return reached(now, agent.steady_since + config.restart_reset_secs)

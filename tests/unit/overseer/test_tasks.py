@@ -7,7 +7,7 @@ import asyncio
 import anyio
 import pytest
 
-from swarmguard._overseer.crew import Crew, asked_to_stop
+from swarmguard._overseer.tasks import BackgroundTasks, is_being_cancelled
 
 pytestmark = pytest.mark.anyio
 
@@ -22,10 +22,10 @@ async def test_tasks_end_with_the_block():
         finally:
             ended.append(name)
 
-    async with Crew() as crew:
-        crew.start(task, "first")
-        crew.start(task, "second")
-        crew.start(anyio.lowlevel.checkpoint)
+    async with BackgroundTasks() as tasks:
+        tasks.start(task, "first")
+        tasks.start(task, "second")
+        tasks.start(anyio.lowlevel.checkpoint)
         await anyio.wait_all_tasks_blocked()
         assert ended == []
     assert sorted(ended) == ["first", "second"]
@@ -33,8 +33,8 @@ async def test_tasks_end_with_the_block():
 
 async def test_task_that_has_not_begun():
     """A block that ends at once ends its tasks too."""
-    async with Crew() as crew:
-        crew.start(anyio.sleep_forever)
+    async with BackgroundTasks() as tasks:
+        tasks.start(anyio.sleep_forever)
 
 
 @pytest.mark.parametrize("error", [ValueError("boom"), KeyboardInterrupt(), SystemExit(1)])
@@ -45,8 +45,8 @@ async def test_error_of_a_task_ends_the_block(error):
         raise error
 
     with pytest.raises(type(error)) as caught:
-        async with Crew() as crew:
-            crew.start(task)
+        async with BackgroundTasks() as tasks:
+            tasks.start(task)
             await anyio.sleep_forever()
     assert caught.value is error
 
@@ -62,9 +62,9 @@ async def test_first_error_of_several():
             raise errors.pop(0)
 
     with pytest.raises(ValueError, match="first"):
-        async with Crew() as crew:
-            crew.start(task)
-            crew.start(task)
+        async with BackgroundTasks() as tasks:
+            tasks.start(task)
+            tasks.start(task)
             await anyio.wait_all_tasks_blocked()
     assert errors == []
 
@@ -80,8 +80,8 @@ async def test_error_of_a_task_as_the_block_is_cancelled():
 
     with pytest.raises(KeyboardInterrupt):
         with anyio.CancelScope() as scope:
-            async with Crew() as crew:
-                crew.start(task)
+            async with BackgroundTasks() as tasks:
+                tasks.start(task)
                 await anyio.wait_all_tasks_blocked()
                 scope.cancel()
                 await anyio.sleep_forever()
@@ -101,8 +101,8 @@ async def test_cancellation_as_the_block_waits_for_its_tasks():
             ended.append(True)
 
     with anyio.CancelScope() as scope:
-        async with Crew() as crew:
-            crew.start(task)
+        async with BackgroundTasks() as tasks:
+            tasks.start(task)
             await anyio.wait_all_tasks_blocked()
     assert scope.cancelled_caught
     assert ended == [True]
@@ -111,12 +111,12 @@ async def test_cancellation_as_the_block_waits_for_its_tasks():
 async def test_scopes_ask_a_task_to_stop(anyio_backend):
     """Only a scope that is cancelled and reaches the task asks it to stop."""
     stray = asyncio.CancelledError() if anyio_backend == "asyncio" else BaseException()
-    assert not asked_to_stop(stray)
+    assert not is_being_cancelled(stray)
     with anyio.CancelScope() as scope:
         scope.cancel()
-        assert asked_to_stop(stray)
+        assert is_being_cancelled(stray)
         with anyio.CancelScope(shield=True):
-            assert not asked_to_stop(stray)
+            assert not is_being_cancelled(stray)
             await anyio.lowlevel.checkpoint()
 
 
@@ -129,7 +129,7 @@ async def test_native_cancellation_asks_a_task_to_stop():
         try:
             await asyncio.sleep(3600)
         except asyncio.CancelledError as exc:
-            asked.append(asked_to_stop(exc))
+            asked.append(is_being_cancelled(exc))
             raise
 
     task = asyncio.create_task(work())
