@@ -159,7 +159,7 @@ def test_garbage_at_every_line():
             assert littered.play() == mail
         return {file for file, _ in visits}
 
-    assert in_thread(play) >= {"/_common/monitor.py", "/_breaker/machine.py", "/_overseer/roster.py", "/bus.py"}
+    assert in_thread(play) >= {"/_common/monitor.py", "/_breaker/machine.py", "/_overseer/freshness.py", "/bus.py"}
     check_numbers(littered.events)
     assert littered.events.topics == calm.events.topics
     assert littered.outcomes == calm.outcomes

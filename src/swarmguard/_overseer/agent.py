@@ -1,14 +1,14 @@
-"""What an overseer keeps about one agent, and how its health is read from that.
+"""The record of one agent, and the small values that refer to it.
 
-An overseer may have a million of these, so a record has slots and shares what it can: what an agent does not need while
-it is well is None, a number or a flag until something goes wrong.
+An overseer may keep a million records, so a record has slots, and most of its fields share their value with other
+records until the agent has an error. It holds data only: the rules are in `machine`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 import attrs
@@ -16,28 +16,19 @@ import attrs
 from swarmguard._common.fields import wrong_type
 from swarmguard._overseer.values import AgentHealth
 
-DEAD_AT: Final = 6
-"""The failures that make an agent Dead."""
-
-_BY_FAILURES: Final = (
-    AgentHealth.HEALTHY,
-    *(AgentHealth.DEGRADED,) * 2,
-    *(AgentHealth.UNHEALTHY,) * 3,
-)
-
 
 class ErrorReport(NamedTuple):
-    """An error that was reported: its text, and the exception if it came as one."""
+    """An error that was reported: its text and, if an exception was passed, the exception."""
 
     text: str
     exception: BaseException | None = None
 
     @classmethod
     def of(cls, error: object) -> ErrorReport:
-        """Describe an error; it may be anything that users pass in.
+        """Return the report of an error that a user passed in.
 
         Raises:
-            TypeError: It is neither a text nor an exception.
+            TypeError: It is neither a str nor an exception.
         """
         if isinstance(error, str):
             return cls(error)
@@ -46,75 +37,75 @@ class ErrorReport(NamedTuple):
         return cls(_describe(error), error)
 
     def to_exception(self) -> BaseException:
-        """Return the exception, or one that says the text."""
+        """Return the exception, or a `RuntimeError` with the text."""
         return RuntimeError(self.text) if self.exception is None else self.exception
 
 
 def _describe(exc: BaseException) -> str:
-    """Return the exception's type's name and, after a colon, its text if it has one."""
+    """Return `"Type: text"`, or only the type's name if the exception has no text."""
     name = type(exc).__name__
     try:
         text = str(exc)
-    except Exception:  # noqa: BLE001 - a broken __str__ must not hide that there was an error
+    except Exception:  # noqa: BLE001 - a __str__ that raises must not hide the error itself
         return name
     return f"{name}: {text}" if text else name
 
 
-def _nothing() -> None:
-    """Tell nobody."""
+def _ignore() -> None:
+    """Do nothing."""
 
 
 @attrs.define(eq=False)
 class Supervision:
-    """What the machine tells the task that supervises an agent.
+    """The link from an agent's record to the task that supervises it.
 
     Attributes:
-        notify: Called, under the monitor, when the supervisor has to look at the agent again: its incarnation has
-            changed, it was reset or unregistered.
-        error: What the agent died of the last time; None for silence.
+        notify: Called, under the lock, when the supervisor has to ask again whether the agent may run: a new
+            incarnation began, the agent was reset, or it was unregistered.
+        error: The error of the agent's last death; None if it died by silence.
     """
 
-    notify: Callable[[], object] = _nothing
+    notify: Callable[[], object] = _ignore
     error: ErrorReport | None = None
 
     def end(self) -> ErrorReport | None:
-        """Let go of the supervisor, and of the last error, which is returned: an exception holds on to its frames."""
+        """Drop both references and return the error: an exception keeps the frames of its traceback alive."""
         error, self.error = self.error, None
-        self.notify = _nothing
+        self.notify = _ignore
         return error
 
 
 @attrs.define(eq=False)
 class Attempt:
-    """An attempt to restart an agent that is under way: whoever holds the object may end it, once."""
+    """A restart attempt that is under way. It ends once; `Agent.attempt` tells whether it still is the open one."""
 
     agent: Agent
 
 
 @attrs.define(eq=False, weakref_slot=False)
 class Agent:
-    """An agent's record. Compared by identity: an id that is registered again is another agent.
+    """An agent's record. Compared by identity: an id that is registered again gets a new record.
 
     Attributes:
         agent_id: Its id.
-        agent_type: What kind of agent it is.
-        started_at: When it was registered, for people.
-        supervision: Who supervises it; None for an agent that is not under `supervise`.
-        number: Its place in the order of registration.
-        registered: Whether it is registered now.
-        incarnation: 1, then one more with every restart, and with every death of a supervised agent.
-        health: How well it is; always equal to `reading()` after a change.
-        last_beat: The moment of its last sign of life. The machine's floor may be later.
-        failures: How many there were since the last success.
-        failed_at: The moment of the last of these.
-        stale: Whether it has been found silent.
+        agent_type: Its type: any non-empty text.
+        started_at: The wall-clock time of its registration.
+        supervision: The link to its supervisor; None unless the agent runs under `supervise`.
+        number: Its position in the order of registration.
+        registered: Whether it is registered.
+        incarnation: 1, and one more with every restart, and with every death under `supervise`.
+        health: The health that the machine last read from the other fields.
+        last_beat: The moment of its last sign of life; see `freshness`, whose floor may be later.
+        failures: The failures since the last success.
+        failed_at: The moment of the last of them.
+        stale: Whether it is missing from the queue of `freshness`: it was found silent, or is not registered.
         down: Whether it crashed, or its restart failed.
-        error_message: The last error.
-        restart_count: How many restarts count against the budget, as of the last change; see `restarts`.
-        attempt: The restart that is under way.
-        attempt_ended: When the last one ended.
-        steady_since: Since when it has been not Dead and not restarted. Means nothing while it is Dead.
-        exhausted: Whether `agent.exhausted` has been emitted since `restart_count` was last set to zero.
+        error_message: The text of the last error; None if there was none since the last restart.
+        restart_count: The restarts that counted against the budget at the last change; see `restarts`.
+        attempt: The restart attempt that is under way; None if there is none.
+        attempt_ended: The moment at which the last attempt ended.
+        steady_since: The moment since which it has been neither Dead nor restarted. Means nothing while it is Dead.
+        exhausted: Whether `agent.exhausted` has been emitted since `restart_count` was last zero.
     """
 
     agent_id: UUID
@@ -128,7 +119,7 @@ class Agent:
     last_beat: float = 0.0
     failures: int = 0
     failed_at: float = 0.0
-    stale: bool = False
+    stale: bool = True
     down: bool = False
     error_message: str | None = None
     restart_count: int = 0
@@ -137,20 +128,14 @@ class Agent:
     steady_since: float = 0.0
     exhausted: bool = False
 
-    def reading(self) -> AgentHealth:
-        """Return the worst of the three readings: failures, freshness, down."""
-        if self.stale or self.down or self.failures >= DEAD_AT:
-            return AgentHealth.DEAD
-        return _BY_FAILURES[self.failures]
-
 
 class Incarnation(NamedTuple):
-    """One incarnation of one agent: what a handle stands for."""
+    """One incarnation of one agent: what an `AgentHandle` reports for."""
 
     agent: Agent
     incarnation: int
 
     @property
     def is_current(self) -> bool:
-        """Whether the agent is registered and still in this incarnation."""
+        """Whether the agent is registered and still in this incarnation. Requires the lock."""
         return self.agent.registered and self.agent.incarnation == self.incarnation

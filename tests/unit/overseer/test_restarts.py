@@ -527,7 +527,7 @@ def test_abandoned_attempt_can_leave_an_agent_exhausted(build, events):
     kill(overseer, agent)
     core = overseer._core
     assert count(events, "agent.exhausted") == 0
-    core.do(core.machine.abandon_attempt, core.machine.find(agent).attempt)
+    core.do(core.machine.abandon_attempt, core.machine._agents.find(agent).attempt)
     assert count(events, "agent.exhausted") == 1
 
 

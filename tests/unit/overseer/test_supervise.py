@@ -796,6 +796,6 @@ async def test_supervisor_leaves_nothing_behind(build, clock):
     agent = Supervised(overseer, crash)
     with pytest.raises(AgentExhaustedError):
         await overseer.supervise("Scanner", agent.main)
-    record = overseer._core.machine.find(agent.handles[0].agent_id)
+    record = overseer._core.machine._agents.find(agent.handles[0].agent_id)
     assert record.supervision.end() is None
     overseer.unregister_agent(record.agent_id)

@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from swarmguard import AgentHealth
-from swarmguard._overseer.transitions import TRANSITIONS, Cause, HealthEvent, IllegalTransitionError, event_for
+from swarmguard._overseer.machine import TRANSITIONS, Cause, HealthEvent, IllegalTransitionError, event_for
 
 EVERY_MOVE = [
     (cause, before, after, news)
