@@ -137,5 +137,5 @@ class Incarnation(NamedTuple):
 
     @property
     def is_current(self) -> bool:
-        """Whether the agent is registered and still in this incarnation. Requires the lock."""
+        """Requires the lock. Whether the agent is registered and still in this incarnation."""
         return self.agent.registered and self.agent.incarnation == self.incarnation

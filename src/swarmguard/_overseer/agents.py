@@ -7,7 +7,8 @@ Invariants, whenever no method is running:
 - `_counts[health]` is the number of registered agents with that `health`.
 - `_dead` contains the registered agents whose `health` is Dead, and no others.
 
-All methods take constant time; reading the Dead takes as long as there are Dead. Not safe for concurrent use.
+All methods take constant time; iterating over the Dead depends on their number alone. Every method requires
+the lock of the core.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ Invariants, whenever no method is running:
 - `_queue` is ordered by `last_beat`, since `now` never goes back: the machine clamps it.
 - `_floor` never goes back either. It does not apply to stale agents, whose `last_beat` is exact.
 
-All methods take constant time. Not safe for concurrent use.
+All methods take constant time. Every method requires the lock of the core.
 """
 
 from __future__ import annotations

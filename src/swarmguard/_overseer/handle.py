@@ -53,7 +53,7 @@ class AgentHandle:
         Raises:
             StaleAgentError: The handle is stale.
         """
-        self._core.do(self._core.machine.do_for, self._incarnation, self._core.machine.heartbeat)
+        self._core.do_for(self._incarnation, self._core.machine.heartbeat)
 
     def success(self) -> None:
         """Record that the agent did something well: it is alive, and its failure count is zero.
@@ -61,7 +61,7 @@ class AgentHandle:
         Raises:
             StaleAgentError: The handle is stale.
         """
-        self._core.do(self._core.machine.do_for, self._incarnation, self._core.machine.success)
+        self._core.do_for(self._incarnation, self._core.machine.success)
 
     def failure(self, error: str | BaseException) -> None:
         """Record that the agent failed at something: its failure count goes up by one.
@@ -72,7 +72,7 @@ class AgentHandle:
         Raises:
             StaleAgentError: The handle is stale.
         """
-        self._core.do(self._core.machine.do_for, self._incarnation, self._core.machine.failure, ErrorReport.of(error))
+        self._core.do_for(self._incarnation, self._core.machine.failure, ErrorReport.of(error))
 
     async def checkpoint(self) -> None:
         """Beat, and wait while the swarm is paused.
@@ -82,7 +82,7 @@ class AgentHandle:
         """
         self.heartbeat()
         await self._core.wait_until_resumed()
-        while self._core.machine.paused:  # again, before this task came to run
+        while self._core.is_paused:  # again, before this task came to run
             await self._core.wait_until_resumed()
         self.heartbeat()
 

@@ -1,7 +1,7 @@
 """Every rule about agents, and the table of all changes of health.
 
-The machine is pure: it has no lock, clock, task or sink. `OverseerCore` calls its methods one at a time and passes the
-current moment, `now`, to each. A method emits events as part of the change that it makes.
+The machine is pure: it has no lock, clock, task or sink. Every method requires the lock of `OverseerCore`, which passes
+it the current moment, `now`. A method emits events as part of the change that it makes.
 
 *Time.* A thread reads the clock before it takes the lock, so `now` may be earlier than in the call before. `_clamp`
 replaces it by the latest moment seen so far, in reports and in readings: a report that comes late must not undo what a
@@ -178,7 +178,7 @@ class OverseerMachine:
         emit: Takes every event, in order; None if there is no sink.
 
     Attributes:
-        paused: Whether the swarm is paused. `OverseerCore` says who reads it without the lock.
+        paused: Whether the swarm is paused. Also read without the lock; see `core`.
     """
 
     __slots__ = ("_agents", "_budget", "_config", "_emitter", "_freshness", "_now", "paused")

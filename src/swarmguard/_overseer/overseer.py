@@ -205,7 +205,7 @@ class Overseer:
     @property
     def is_paused(self) -> bool:
         """Whether the swarm is paused."""
-        return self._core.machine.paused
+        return self._core.is_paused
 
     def pause_swarm(self) -> None:
         """Pause the swarm: everything is recorded, nothing is restarted, and no silence is judged.

@@ -10,7 +10,7 @@ Invariants, whenever no method is running:
 - The count of a Dead agent does not expire: its `steady_since` is set when it is Dead no longer.
 - `exhausted` is True only if `agent.exhausted` was emitted since the budget was last refilled.
 
-Not safe for concurrent use.
+Every method requires the lock of the core.
 """
 
 from __future__ import annotations
