@@ -43,13 +43,13 @@ All else in an `Agent`      the machine, under the   `supervise`, once the agent
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar, TypeVarTuple
+from typing import Literal, TypeAlias, TypeVar, TypeVarTuple
 from uuid import UUID, uuid4
 
 from anyio.lowlevel import checkpoint
 
 from swarmguard._common.fields import check_instance, check_text
-from swarmguard._common.monitor import SKIPPED, Monitor
+from swarmguard._common.monitor import Monitor, NotRun
 from swarmguard._common.outbox import Outbox
 from swarmguard._common.waking import Waker
 from swarmguard._overseer.agent import Agent, Incarnation, Supervision
@@ -61,6 +61,8 @@ from swarmguard.events import Sink
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
+PutOff: TypeAlias = Literal[NotRun.PUT_OFF]
+"""The answer to an action that was put off: only finalizers and signal handlers can get it."""
 
 
 class OverseerCore:
@@ -84,7 +86,7 @@ class OverseerCore:
 
     # Changes
 
-    def do(self, action: Callable[[float, *Ts], T], *args: *Ts) -> T | None:
+    def do(self, action: Callable[[float, *Ts], T], *args: *Ts) -> T | PutOff:
         """Run a method of the machine under the lock, then deliver the events that it emitted.
 
         `core.do(core.machine.check)` means `core.machine.check(now)`. The method is passed as a value because it may
@@ -92,27 +94,22 @@ class OverseerCore:
         overseer from that thread; its action is then put off until the interrupted one is complete (see `Monitor`).
 
         Returns:
-            What the action returned; None where it has to be put off.
+            What the action returned, or `PUT_OFF`.
         """
-        now = self.clock.monotonic()
-        result = self._monitor.try_run(action, now, *args)
-        if result is SKIPPED:
-            self._monitor.defer(action, now, *args)
-            return None
-        return result
+        return self._monitor.run(action, self.clock.monotonic(), *args)
 
-    def do_for(self, incarnation: Incarnation, action: Callable[[float, UUID, *Ts], T], *args: *Ts) -> T | None:
+    def do_for(self, incarnation: Incarnation, action: Callable[[float, UUID, *Ts], T], *args: *Ts) -> T | PutOff:
         """Run a method of the machine that takes an agent's id, for the agent of this incarnation.
 
         `core.do_for(incarnation, core.machine.heartbeat)` means `core.machine.heartbeat(now, agent_id)`.
 
         Returns:
-            As `do`.
+            What the action returned, or `PUT_OFF`.
 
         Raises:
             StaleAgentError: The incarnation has ended.
         """
-        return self.do(self.machine.do_for, incarnation, action, *args)
+        return self._monitor.run(self.machine.do_for, self.clock.monotonic(), incarnation, action, *args)
 
     def new_agent(self, agent_type: str, agent_id: UUID | None, supervision: Supervision | None = None) -> Agent:
         """Create an agent's record, which is not registered yet.
@@ -151,13 +148,13 @@ class OverseerCore:
     async def wait_until_resumed(self) -> None:
         """Wait until the swarm is not paused, or has been resumed since the call."""
         waker = Waker()
-        if not self._monitor.run(self._enlist, waker):
+        if self._monitor.run(self._enlist, waker) is True:
+            try:
+                await waker.wait()
+            finally:
+                self._monitor.run(self._waiting.discard, waker)
+        else:
             await checkpoint()
-            return
-        try:
-            await waker.wait()
-        finally:
-            self._monitor.run(self._waiting.discard, waker)
 
     def _enlist(self, waker: Waker) -> bool:
         """Requires the lock. Add a waiting task if the swarm is paused; return whether it is."""

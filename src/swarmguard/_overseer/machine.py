@@ -159,6 +159,12 @@ def event_for(cause: Cause, before: AgentHealth, after: AgentHealth) -> HealthEv
         raise IllegalTransitionError(f"no {cause.value} leads from {before.value} to {after.value}") from None
 
 
+class Cooldown(NamedTuple):
+    """A supervised agent is not started now, because its cooldown takes so many seconds more."""
+
+    seconds: float
+
+
 class NotStarted(Enum):
     """Why a supervised agent is not started now, other than for its cooldown."""
 
@@ -367,16 +373,20 @@ class OverseerMachine:
         self._update_health(incarnation.agent, Cause.CRASH, self._clamp(now), error)
         return True
 
-    def attend(self, now: float, incarnation: Incarnation, beat: bool, deadline: float) -> bool:
-        """Beat for this incarnation, or check whether it is silent. Return False once it has ended.
+    def beat_for(self, now: float, incarnation: Incarnation) -> bool:
+        """Record a heartbeat of this incarnation. Return False if it has ended."""
+        if incarnation.is_current:
+            self._beat(incarnation.agent, self._clamp(now))
+        return incarnation.is_current
 
-        A check that comes later than `deadline` counts as a heartbeat, as in `watch`, but of this agent only.
+    def check_for(self, now: float, incarnation: Incarnation, deadline: float) -> bool:
+        """Check whether this incarnation is silent. Return False if it has ended, by this check or before.
+
+        A check that comes later than `deadline` counts as a sign of life, as in `watch`, but of this agent only.
         """
         if incarnation.is_current:
             agent, now = incarnation.agent, self._clamp(now)
-            if beat:
-                self._beat(agent, now)
-            elif _is_late(now, deadline):
+            if _is_late(now, deadline):
                 self._freshness.refresh(agent, now)
             elif not self.paused and self._freshness.is_silent(agent, now):
                 self._mark_stale(agent, now)
@@ -384,10 +394,10 @@ class OverseerMachine:
 
     def start_next(
         self, now: float, agent: Agent, supervision: Supervision, notify: Callable[[], object]
-    ) -> Incarnation | float | NotStarted:
-        """Start a supervised agent's next incarnation, or say how many seconds to wait, or why it is not started.
+    ) -> Incarnation | Cooldown | NotStarted:
+        """Start a supervised agent's next incarnation, if it may start now.
 
-        `notify` is called from now on when there is reason to ask again.
+        From now on `notify` is called when it is worth asking again.
         """
         now = self._clamp(now)
         supervision.notify = notify
@@ -397,7 +407,7 @@ class OverseerMachine:
             if not self._config.auto_recovery_enabled or self._budget.is_exhausted(agent):
                 return NotStarted.EXHAUSTED
             if not self.paused and (wait := until(now, self._budget.due_at(agent))):
-                return wait
+                return Cooldown(wait)
         if self.paused:
             return NotStarted.PAUSED
         if agent.health is DEAD:  # otherwise its recovery was recorded from outside: that was the restart

@@ -9,6 +9,7 @@ from uuid import UUID
 from anyio import TASK_STATUS_IGNORED
 
 from swarmguard._common.fields import check_callable, check_callable_or_none, check_instance, check_wiring, wrong_type
+from swarmguard._common.monitor import PUT_OFF
 from swarmguard._overseer.agent import ErrorReport
 from swarmguard._overseer.config import OverseerConfig
 from swarmguard._overseer.core import OverseerCore
@@ -147,7 +148,8 @@ class Overseer:
         Returns:
             The agents that were newly marked, the longest silent first.
         """
-        return self._core.do(self._core.machine.check) or []
+        found = self._core.do(self._core.machine.check)
+        return [] if found is PUT_OFF else found
 
     def get_agents_needing_restart(self) -> list[tuple[UUID, str]]:
         """Return the id and type of every agent that may be restarted now, in the order of registration.

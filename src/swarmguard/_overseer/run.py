@@ -1,4 +1,4 @@
-"""`run`: the loop that looks for silent agents and has the Dead restarted."""
+"""`Overseer.run`: the loop that checks heartbeats and restarts the agents that need it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from uuid import UUID
 
 import anyio
 
+from swarmguard._common.monitor import PUT_OFF
 from swarmguard._overseer.agent import Attempt, ErrorReport
 from swarmguard._overseer.core import OverseerCore
 from swarmguard._overseer.tasks import BackgroundTasks, Ticker, is_being_cancelled
@@ -18,29 +19,30 @@ if TYPE_CHECKING:
     from anyio.abc import TaskStatus
 
 Restart = Callable[[UUID, str], Awaitable[object]]
-"""Restarts an agent, given its id and type."""
+"""The host's callback: an async callable that restarts an agent, given its id and type."""
 
 logger = logging.getLogger("swarmguard")
 
 
 async def watch(core: OverseerCore, restart: Restart | None, task_status: TaskStatus[None]) -> None:
-    """Watch over all agents until cancelled."""
+    """Check the heartbeats of all agents at every interval, and restart agents, until cancelled."""
     async with BackgroundTasks() as tasks:
         pool = None if restart is None else RestartPool(core, tasks, restart)
         ticker = Ticker(core.clock, core.config.heartbeat_interval_secs)
         task_status.started()
         while True:
-            core.do(core.machine.watch, await ticker.tick())
+            deadline = await ticker.tick()
+            core.do(core.machine.watch, deadline)
             if pool is not None:
                 pool.start_due()
 
 
 class RestartPool:
-    """Runs the restarts: a few at a time, the next as soon as one has ended.
+    """Runs restarts beside the watch: at most `max_concurrent_restarts`, and the next as soon as one has ended.
 
     Args:
         core: The overseer.
-        tasks: Where the restarts run, so that none of them holds up the watch.
+        tasks: Runs the restarts.
         restart: The host's callback.
     """
 
@@ -54,7 +56,7 @@ class RestartPool:
         self._waiting: deque[UUID] = deque()
 
     def start_due(self) -> None:
-        """Have every agent restarted that needs it now, as places become free."""
+        """Start a restart of every agent that needs one. Those over the limit wait for a running one to end."""
         due = self._core.look(self._core.machine.needing_restart)
         self._waiting = deque(agent_id for agent_id, _ in due)
         self._fill()
@@ -65,10 +67,10 @@ class RestartPool:
             self._tasks.start(self._work, self._waiting.popleft())
 
     async def _work(self, agent_id: UUID) -> None:
-        # The attempt is opened here and not before the task is started: a task that is cancelled before it has run
-        # could not take it back.
+        # The attempt is opened in the task, not before the task is started: a task that is cancelled before its first
+        # step could not abandon the attempt.
         attempt = self._core.do(self._core.machine.claim_restart, agent_id)
-        if attempt is not None:
+        if attempt is not None and attempt is not PUT_OFF:
             await self._try(attempt)
         self._running -= 1
         self._fill()
@@ -82,7 +84,7 @@ class RestartPool:
                 self._core.do(machine.abandon_attempt, attempt)
                 raise
             self._failed(attempt, exc)
-        except Exception as exc:  # noqa: BLE001 - whatever it is, the restart failed
+        except Exception as exc:  # noqa: BLE001 - any error of the callback is a failed restart
             self._failed(attempt, exc)
         except BaseException:
             self._core.do(machine.abandon_attempt, attempt)

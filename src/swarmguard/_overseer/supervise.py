@@ -1,9 +1,9 @@
-"""`supervise`: one agent, kept running.
+"""`Overseer.supervise`: run one agent, and run it again when it dies.
 
-The supervisor runs main in its own task, one incarnation after the other, and decides nothing itself: the machine
-says when an incarnation has ended and when the next may start. Whatever ends one, in whatever thread, notifies the
-supervisor, and a task beside main then cancels it. By that time its handle is stale, so that it can say
-nothing more, however long it takes to end.
+The supervisor runs the agent's main in its own task, one incarnation after the other. The rules are in `machine`: it
+says when an incarnation has ended and when the next may start. Whatever ends an incarnation, in any thread, notifies
+the supervisor, and a task beside main then cancels main. At that time the handle of the incarnation is stale already,
+so main cannot report any more, however long it takes to end.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from uuid import UUID
 
 import anyio
 
+from swarmguard._common.monitor import NotRun
 from swarmguard._common.waking import Waker
 from swarmguard._overseer.agent import ErrorReport, Incarnation, Supervision
 from swarmguard._overseer.core import OverseerCore
 from swarmguard._overseer.handle import AgentHandle, Heartbeat
-from swarmguard._overseer.machine import NotStarted
+from swarmguard._overseer.machine import Cooldown, NotStarted
 from swarmguard._overseer.tasks import BackgroundTasks, Ticker, is_being_cancelled
 from swarmguard.errors import AgentExhaustedError, StaleAgentError
 
@@ -30,23 +31,23 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 Main = Callable[[AgentHandle], Awaitable[T]]
-"""What an agent does, given the handle of its incarnation."""
+"""An agent's code: an async callable that takes the handle of its incarnation."""
 
 logger = logging.getLogger("swarmguard")
 
 
 class NotAsyncError(TypeError):
-    """Main is a plain function: no crash of an agent, but a mistake of whoever wrote the call."""
+    """Main is not async: a mistake in the call of `supervise`, not a crash of the agent."""
 
 
 class Supervisor(Generic[T]):
-    """Keeps one agent's main running.
+    """Runs one agent's main until the agent ends.
 
     Args:
         core: The overseer.
-        agent_type: What kind of agent it is.
-        main: What it does.
-        heartbeat: Whether the supervisor beats for it.
+        agent_type: The agent's type.
+        main: The agent's code.
+        heartbeat: `"auto"` if the supervisor sends heartbeats for the agent.
     """
 
     __slots__ = ("_agent", "_beats", "_core", "_given_up", "_main", "_result", "_supervision")
@@ -61,7 +62,7 @@ class Supervisor(Generic[T]):
         self._result: T | None = None
 
     async def run(self, task_status: TaskStatus[UUID]) -> T | None:
-        """Register the agent and run it until it returns, is unregistered, or is exhausted."""
+        """Register the agent and run it until main returns, the agent is unregistered, or it is exhausted."""
         incarnation, waker = Incarnation(self._agent, self._agent.incarnation), Waker()
         self._supervision.notify = waker.wake
         self._core.do(self._core.machine.register, self._agent)
@@ -77,18 +78,18 @@ class Supervisor(Generic[T]):
             if not self._given_up:
                 self._core.do(self._core.machine.discard, self._agent)
 
-    # One incarnation
+    # During an incarnation
 
     async def _run_incarnation(self, incarnation: Incarnation, waker: Waker) -> bool:
-        """Run main until it has ended; True when that is the end of the agent as well."""
+        """Run main until it has ended. Return True if the agent has ended with it."""
         scope = anyio.CancelScope()
         async with BackgroundTasks() as tasks:
             tasks.start(self._cancel_when_notified, waker, scope)
-            tasks.start(self._attend, incarnation, scope)
+            tasks.start(self._keep_alive if self._beats else self._watch_for_silence, incarnation, scope)
             try:
                 with scope:
                     result = await self._call_main(incarnation)
-                    if self._core.do(self._core.machine.finish, incarnation):
+                    if self._core.do(self._core.machine.finish, incarnation) is True:
                         self._result = result
                         return True
             except anyio.get_cancelled_exc_class() as exc:
@@ -97,7 +98,7 @@ class Supervisor(Generic[T]):
                 self._crashed(incarnation, exc)
             except NotAsyncError:
                 raise
-            except Exception as exc:  # noqa: BLE001 - whatever it is, the agent crashed
+            except Exception as exc:  # noqa: BLE001 - any error of main is a crash of the agent
                 self._crashed(incarnation, exc)
         return False
 
@@ -109,44 +110,54 @@ class Supervisor(Generic[T]):
 
     def _crashed(self, incarnation: Incarnation, exc: BaseException) -> None:
         recorded = self._core.do(self._core.machine.crash, incarnation, ErrorReport.of(exc))
-        if recorded or isinstance(exc, StaleAgentError) or not isinstance(exc, Exception):
+        if recorded is True or isinstance(exc, StaleAgentError) or not isinstance(exc, Exception):
             return
         agent = incarnation.agent
-        logger.warning("agent %r (%s) raised as it was stopped", agent.agent_type, agent.agent_id, exc_info=exc)
+        logger.warning("agent %r (%s) raised while it was cancelled", agent.agent_type, agent.agent_id, exc_info=exc)
 
     async def _cancel_when_notified(self, waker: Waker, scope: anyio.CancelScope) -> None:
         await waker.wait()
         scope.cancel()
 
-    async def _attend(self, incarnation: Incarnation, scope: anyio.CancelScope) -> None:
-        config = self._core.config
-        interval = config.beat_every_secs if self._beats else config.heartbeat_interval_secs
-        ticker = Ticker(self._core.clock, interval)
-        while self._core.do(self._core.machine.attend, incarnation, self._beats, await ticker.tick()):
-            pass
-        scope.cancel()
+    async def _keep_alive(self, incarnation: Incarnation, scope: anyio.CancelScope) -> None:
+        """Send heartbeats until the incarnation has ended."""
+        ticker = Ticker(self._core.clock, self._core.config.beat_every_secs)
+        while True:
+            await ticker.tick()
+            if self._core.do(self._core.machine.beat_for, incarnation) is not True:
+                scope.cancel()
+                return
 
-    # Between two
+    async def _watch_for_silence(self, incarnation: Incarnation, scope: anyio.CancelScope) -> None:
+        """Check main's own heartbeats until the incarnation has ended."""
+        ticker = Ticker(self._core.clock, self._core.config.heartbeat_interval_secs)
+        while True:
+            deadline = await ticker.tick()
+            if self._core.do(self._core.machine.check_for, incarnation, deadline) is not True:
+                scope.cancel()
+                return
+
+    # Between two incarnations
 
     async def _start_next(self) -> tuple[Incarnation, Waker] | None:
-        """Wait until the next incarnation may start, and start it; None when there is none to start."""
+        """Wait until the next incarnation may start, and start it. Return None if there is no next one."""
         while True:
             waker = Waker()
-            turn = self._core.do(self._core.machine.start_next, self._agent, self._supervision, waker.wake)
-            match turn:
+            answer = self._core.do(self._core.machine.start_next, self._agent, self._supervision, waker.wake)
+            match answer:
                 case Incarnation():
-                    return turn, waker
-                case float():
-                    await self._wait(waker, self._core.clock.sleep, turn)
+                    return answer, waker
+                case Cooldown(seconds):
+                    await self._wait(waker, self._core.clock.sleep, seconds)
                 case NotStarted.PAUSED:
                     await self._wait(waker, self._core.wait_until_resumed)
                 case NotStarted.EXHAUSTED:
                     self._give_up()
-                case _:
+                case NotStarted.GONE | NotRun.PUT_OFF:  # put off: only while the interpreter exits
                     return None
 
     async def _wait(self, waker: Waker, wait: Callable[[*Ts], Awaitable[None]], *args: *Ts) -> None:
-        """Wait for that, or until the supervisor is notified."""
+        """Run `await wait(*args)`, but only until the supervisor is notified."""
 
         async def then_wake() -> None:
             await wait(*args)
@@ -157,12 +168,12 @@ class Supervisor(Generic[T]):
             await waker.wait()
 
     def _give_up(self) -> NoReturn:
-        """Raise what ends the supervision of a dead agent."""
+        """End the supervision of a dead agent."""
         self._given_up = True
         agent, error = self._agent, self._supervision.end()
         if error is None:
             timeout = self._core.config.heartbeat_timeout_secs
-            cause: BaseException = TimeoutError(f"agent {agent.agent_type!r} gave no heartbeat for {timeout:g} s")
+            cause: BaseException = TimeoutError(f"agent {agent.agent_type!r} sent no heartbeat for {timeout:g} s")
         else:
             cause = error.to_exception()
         raise AgentExhaustedError(agent.agent_id, agent.agent_type, agent.restart_count) from cause

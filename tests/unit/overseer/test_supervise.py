@@ -659,7 +659,7 @@ async def test_hang_ends_in_a_timeout(build, clock):
         assert isinstance(agent.error, AgentExhaustedError)
         cause = agent.error.__cause__
         assert type(cause) is TimeoutError
-        assert str(cause) == "agent 'Scanner' gave no heartbeat for 12.5 s"
+        assert str(cause) == "agent 'Scanner' sent no heartbeat for 12.5 s"
 
 
 async def test_manual_agents_that_beat_live(overseer, clock):
