@@ -77,7 +77,7 @@ class Supervision:
 
 @attrs.define(eq=False)
 class Attempt:
-    """A restart attempt that is under way. It ends once; `Agent.attempt` tells whether it still is the open one."""
+    """A restart attempt that is under way. It can end once: only while it is the agent's `attempt`."""
 
     agent: Agent
 

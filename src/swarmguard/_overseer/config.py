@@ -29,35 +29,37 @@ def _factor() -> Validator:
 
 @attrs.frozen(kw_only=True)
 class OverseerConfig:
-    """How an overseer judges its agents and restarts them. Frozen, comparable and picklable.
+    """How an overseer reads the health of its agents and restarts them. Frozen, comparable and picklable.
 
-    The first five have the defaults of the Rust service whose names this package keeps. Durations are seconds (`int`,
-    `float` or `timedelta`) and are kept as `float`.
+    Durations are in seconds, as `int`, `float` or `timedelta`, and are stored as `float`. The defaults of the first
+    five are those of the Rust service whose names this package keeps.
 
     Args:
-        heartbeat_interval_secs: How often agents beat on their own, and how often `run` and `supervise` look at them:
-            more than 0. Let the timeout be two or three intervals, so that one late beat is no death.
-        heartbeat_timeout_secs: The age of the last heartbeat, that age included, at which an agent is stale: more
-            than 0.
-        max_restart_attempts: The restarts that an agent may have before it is exhausted: 0 or more; 0 means that
-            nothing is ever restarted.
-        restart_cooldown_secs: The time from the end of a restart attempt to the start of the next: 0 or more. The
-            first attempt waits for nothing.
+        heartbeat_interval_secs: The time between automatic heartbeats, and between the checks of `run` and
+            `supervise`: more than 0. The timeout should be two or three intervals, so that one late heartbeat is not
+            fatal.
+        heartbeat_timeout_secs: An agent is stale when its last heartbeat is this old or older: more than 0.
+        max_restart_attempts: The restart budget, the number of restarts that an agent may have before it is exhausted:
+            0 or more. 0: agents are never restarted.
+        restart_cooldown_secs: The time from the end of a restart attempt to the start of the next one: 0 or more. The
+            first attempt starts at once.
         auto_recovery_enabled: Whether agents are restarted at all.
-        failure_memory_secs: How long a failure keeps heartbeats from clearing the failure count: 0 or more. The
-            default is one heartbeat timeout. None: heartbeats never clear it, only a success, a restart or a reset.
-        restart_reset_secs: The time of being continuously not Dead after which the restart count returns to zero: 0
-            or more. The default, ten minutes, is what Kubernetes takes for a container. None: only `reset_agent` does
-            it.
-        restart_backoff_multiplier: Before the k-th further attempt the cooldown is
-            `restart_cooldown_secs * restart_backoff_multiplier ** (k - 1)`: more than 0. The default keeps it constant.
-        max_concurrent_restarts: The restarts that `run` has under way at any moment: 1 or more. The default keeps a
-            mass death from becoming a mass start.
-        topic_prefix: What stands before the events' topics: any non-empty text.
+        failure_memory_secs: The time after the last failure during which heartbeats do not clear the failure count: 0
+            or more. The default is the default heartbeat timeout. None: heartbeats never clear the count, only a
+            success, a restart or a reset does.
+        restart_reset_secs: The restart count returns to zero when the agent has not been Dead for this time: 0 or
+            more. The default is the ten minutes after which Kubernetes resets a container's back-off. None: only
+            `reset_agent` resets the count.
+        restart_backoff_multiplier: The cooldown after the k-th attempt that counts is
+            `restart_cooldown_secs * restart_backoff_multiplier ** (k - 1)`: more than 0. The default, 1, keeps the
+            cooldown constant.
+        max_concurrent_restarts: The number of restarts that `run` has under way at a time: 1 or more. It prevents that
+            many agents that die together are all restarted at once.
+        topic_prefix: The first part of the topics of all events: any non-empty text.
 
     Raises:
-        TypeError: A value is of the wrong type; the message names the field, what it must be, and what came.
-        ValueError: A value is out of range; likewise.
+        TypeError: A value has the wrong type. The message names the field, the allowed values and the value.
+        ValueError: A value is out of range. The message says the same.
     """
 
     heartbeat_interval_secs: float = attrs.field(default=10.0, converter=to_seconds, validator=seconds(zero=False))
@@ -77,7 +79,10 @@ class OverseerConfig:
 
     @property
     def beat_every_secs(self) -> float:
-        """The seconds between automatic beats: an interval, or half a timeout that no interval fits into."""
+        """The seconds between automatic heartbeats.
+
+        That is one interval, or half a timeout if the interval is not shorter than the timeout.
+        """
         if self.heartbeat_interval_secs < self.heartbeat_timeout_secs:
             return self.heartbeat_interval_secs
         return self.heartbeat_timeout_secs / 2

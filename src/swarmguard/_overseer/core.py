@@ -62,7 +62,8 @@ from swarmguard.events import Sink
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 PutOff: TypeAlias = Literal[NotRun.PUT_OFF]
-"""The answer to an action that was put off: only finalizers and signal handlers can get it."""
+"""The answer to an action that was put off. Only a finalizer or a signal handler gets it, or a thread that is still
+running while the interpreter exits."""
 
 
 class OverseerCore:

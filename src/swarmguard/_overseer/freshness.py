@@ -63,7 +63,7 @@ class Freshness:
         return agent.last_beat if agent.stale else max(agent.last_beat, self._floor)
 
     def is_silent(self, agent: Agent, now: float) -> bool:
-        """Tell whether the timeout has passed since an agent's last sign of life."""
+        """Return whether the timeout has passed since an agent's last sign of life."""
         return reached(now, self.last_beat(agent) + self._timeout)
 
     def first_silent(self, now: float) -> Agent | None:

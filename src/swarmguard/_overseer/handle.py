@@ -1,4 +1,4 @@
-"""`AgentHandle`, and the `async with overseer.agent(…)` block."""
+"""`AgentHandle`, and the block of `async with overseer.agent(...)`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Heartbeat = Literal["auto", "manual"]
 
 
 def check_heartbeat(heartbeat: object) -> None:
-    """Raise unless it is one of the two ways to beat."""
+    """Raise unless the value is `"auto"` or `"manual"`."""
     if not isinstance(heartbeat, str):
         wrong_type("heartbeat", '"auto" or "manual"', heartbeat)
     if heartbeat not in ("auto", "manual"):
@@ -25,10 +25,11 @@ def check_heartbeat(heartbeat: object) -> None:
 
 
 class AgentHandle:
-    """What an agent's own code holds: it reports for one incarnation of the agent.
+    """The handle with which an agent's own code reports: one for each incarnation of the agent.
 
-    Once the agent has ended, or was restarted, or died under `supervise`, the handle is stale and every method raises
-    `StaleAgentError`: whoever still holds it should stop. The plain methods may be called from any thread.
+    `Overseer.agent` and `Overseer.supervise` create it. The handle is stale once its incarnation has ended: the agent
+    was restarted or unregistered, or it died under `supervise`. From then on every method raises `StaleAgentError`,
+    and the code that holds the handle should stop. The methods that are not async may be called from any thread.
     """
 
     __slots__ = ("_core", "_incarnation")
@@ -39,16 +40,16 @@ class AgentHandle:
 
     @property
     def agent_id(self) -> UUID:
-        """The agent's id."""
+        """The agent's id. It can also be read when the handle is stale."""
         return self._incarnation.agent.agent_id
 
     @property
     def agent_type(self) -> str:
-        """What kind of agent it is."""
+        """The agent's type, as it was registered. It can also be read when the handle is stale."""
         return self._incarnation.agent.agent_type
 
     def heartbeat(self) -> None:
-        """Record that the agent is alive. It says nothing about whether the agent works.
+        """Send a heartbeat: the agent is alive, whether or not it works. See `Overseer.record_agent_heartbeat`.
 
         Raises:
             StaleAgentError: The handle is stale.
@@ -56,7 +57,7 @@ class AgentHandle:
         self._core.do_for(self._incarnation, self._core.machine.heartbeat)
 
     def success(self) -> None:
-        """Record that the agent did something well: it is alive, and its failure count is zero.
+        """Report a success: the agent is alive and works. See `Overseer.record_agent_success`.
 
         Raises:
             StaleAgentError: The handle is stale.
@@ -64,25 +65,26 @@ class AgentHandle:
         self._core.do_for(self._incarnation, self._core.machine.success)
 
     def failure(self, error: str | BaseException) -> None:
-        """Record that the agent failed at something: its failure count goes up by one.
+        """Report a failure: the agent's failure count goes up by one. See `Overseer.record_agent_failure`.
 
         Args:
-            error: What went wrong, as text or as the exception; kept as the agent's `error_message`.
+            error: What went wrong: a text or an exception. Its text becomes the agent's `error_message`.
 
         Raises:
             StaleAgentError: The handle is stale.
+            TypeError: `error` is neither a str nor an exception.
         """
         self._core.do_for(self._incarnation, self._core.machine.failure, ErrorReport.of(error))
 
     async def checkpoint(self) -> None:
-        """Beat, and wait while the swarm is paused.
+        """Send a heartbeat, wait while the swarm is paused, and send another heartbeat.
 
         Raises:
-            StaleAgentError: The handle is stale, or has become so while the swarm was paused.
+            StaleAgentError: The handle is stale, or became stale during the wait.
         """
         self.heartbeat()
         await self._core.wait_until_resumed()
-        while self._core.is_paused:  # again, before this task came to run
+        while self._core.is_paused:  # paused again before this task ran
             await self._core.wait_until_resumed()
         self.heartbeat()
 
@@ -95,7 +97,7 @@ class AgentHandle:
 async def agent_block(
     core: OverseerCore, agent_type: str, agent_id: UUID | None, heartbeat: Heartbeat
 ) -> AsyncGenerator[AgentHandle, None]:
-    """Register an agent for the length of a block, and beat for it beside the block."""
+    """Register an agent for the duration of a block, and send heartbeats for it if `heartbeat` is `"auto"`."""
     agent = core.new_agent(agent_type, agent_id)
     incarnation = Incarnation(agent, agent.incarnation)
     handle = AgentHandle(core, incarnation)
@@ -103,7 +105,7 @@ async def agent_block(
     try:
         async with BackgroundTasks() as tasks:
             if heartbeat == "auto":
-                tasks.start(_beat, core, handle)
+                tasks.start(_keep_alive, core, handle)
             yield handle
     except BaseException as exc:
         if _is_failure(exc):
@@ -114,7 +116,8 @@ async def agent_block(
         core.do(core.machine.finish, incarnation)
 
 
-async def _beat(core: OverseerCore, handle: AgentHandle) -> None:
+async def _keep_alive(core: OverseerCore, handle: AgentHandle) -> None:
+    """Send heartbeats until the handle is stale."""
     with suppress(StaleAgentError):
         while True:
             await core.clock.sleep(core.config.beat_every_secs)
@@ -122,7 +125,7 @@ async def _beat(core: OverseerCore, handle: AgentHandle) -> None:
 
 
 def _is_failure(exc: BaseException) -> bool:
-    """Tell whether an exception, or one in a group, is more than a cancellation or an interrupt."""
+    """Return whether an exception, or one in a group, is an `Exception`, not only a cancellation or an interrupt."""
     if isinstance(exc, BaseExceptionGroup):
         return any(_is_failure(leaf) for leaf in cast("BaseExceptionGroup[BaseException]", exc).exceptions)
     return isinstance(exc, Exception)

@@ -156,7 +156,8 @@ def event_for(cause: Cause, before: AgentHealth, after: AgentHealth) -> HealthEv
     try:
         return TRANSITIONS[cause][before][after]
     except KeyError:
-        raise IllegalTransitionError(f"no {cause.value} leads from {before.value} to {after.value}") from None
+        change = f"{cause.value} from {before.value} to {after.value}"
+        raise IllegalTransitionError(f"illegal transition: {change}") from None
 
 
 class Cooldown(NamedTuple):
@@ -257,8 +258,8 @@ class OverseerMachine:
     def watch(self, now: float, deadline: float) -> list[UUID]:
         """Check for a watcher that checks regularly, and whose check was due by `deadline`.
 
-        If it comes later, the watcher itself was away: its event loop stalled, or the computer slept. It cannot tell
-        which agents were alive meanwhile, so every agent that is not stale gets a full timeout.
+        If it comes later, the watcher itself did not run: its event loop stalled, or the computer slept. The same may
+        have held up heartbeats, so every agent that is not stale gets a full timeout.
         """
         now = self._clamp(now)
         if _is_late(now, deadline):
@@ -345,7 +346,7 @@ class OverseerMachine:
             _notify_supervisor(agent)
         self._update_health(agent, Cause.RESET, now)
 
-    # Incarnations: what handles and supervisors may do
+    # Actions of one incarnation: of its handle or its supervisor
 
     def do_for(self, now: float, incarnation: Incarnation, action: Callable[[float, UUID, *Ts], T], *args: *Ts) -> T:
         """Run one of the actions above for an incarnation.

@@ -1,4 +1,4 @@
-"""`Overseer`: the face of the swarm's supervision."""
+"""`Overseer`: the public class of supervision."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ T = TypeVar("T")
 
 
 class Overseer:
-    """Knows the agents of a swarm: who is alive, who is well, and who is to be restarted when.
+    """The overseer of a swarm of agents: it derives their health from their reports, and restarts dead agents.
 
-    The plain methods may be called from any thread and need no event loop. A host that wants more starts `run` in its
-    own task group, guards an agent's code with `agent`, or leaves the whole of it to `supervise`.
+    The methods that are not async may be called from any thread, with or without an event loop. A host that wants more
+    can start `run` in its own task group, wrap an agent's code in `agent`, or let `supervise` run the agent.
 
     Args:
-        config: How agents are judged and restarted.
-        clock: Where it reads the time; the system's own by default.
-        sink: Called with an `Event` after each change; None: nobody is.
-        registry: The circuit breakers that `get_swarm_status` shows beside the agents; None: it shows none.
+        config: The thresholds and times.
+        clock: The source of time. The default is the system's clock.
+        sink: Called with an `Event` after each change. None: no events are emitted.
+        registry: The circuit breakers that `get_swarm_status` includes. None: it includes none.
 
     Raises:
-        TypeError: An argument is of the wrong type.
+        TypeError: An argument has the wrong type.
     """
 
     __slots__ = ("__weakref__", "_core", "_registry")
@@ -63,142 +63,181 @@ class Overseer:
 
     @property
     def config(self) -> OverseerConfig:
-        """How agents are judged and restarted."""
+        """The configuration."""
         return self._core.config
 
     @property
     def clock(self) -> Clock:
-        """Where the overseer reads the time."""
+        """The source of time."""
         return self._core.clock
 
     @property
     def registry(self) -> CircuitBreakerRegistry | None:
-        """The circuit breakers that `get_swarm_status` shows; None when it shows none."""
+        """The circuit breakers that `get_swarm_status` includes; None if it includes none."""
         return self._registry
 
     # Registration
 
     def register_agent(self, agent_type: str, agent_id: UUID | None = None) -> UUID:
-        """Register an agent; it starts Healthy, and registering is its first heartbeat. Emits `agent.started`.
+        """Register an agent. It starts Healthy, and its registration is its first heartbeat. Emits `agent.started`.
 
         Args:
-            agent_type: What kind of agent it is: any non-empty text.
-            agent_id: Its id. None: a new random one.
+            agent_type: The agent's type: any non-empty text.
+            agent_id: The agent's id. None: a new random one.
 
         Returns:
             The agent's id.
 
         Raises:
-            DuplicateAgentError: An agent of that id is registered already.
+            DuplicateAgentError: The id is registered already.
+            TypeError: An argument has the wrong type.
+            ValueError: `agent_type` is empty.
         """
         agent = self._core.new_agent(agent_type, agent_id)
         self._core.do(self._core.machine.register, agent)
         return agent.agent_id
 
     def unregister_agent(self, agent_id: UUID) -> None:
-        """Forget an agent. Emits `agent.stopped`; a supervised agent's main is cancelled.
+        """Unregister an agent. The main of a supervised agent is cancelled. Emits `agent.stopped`.
+
+        Args:
+            agent_id: The agent's id.
 
         Raises:
-            UnknownAgentError: No agent of that id is registered.
+            UnknownAgentError: The id is not registered.
+            TypeError: The id is not a UUID.
         """
         self._core.do(self._core.machine.unregister, _checked(agent_id))
 
-    # What agents report
+    # Reports
 
     def record_agent_heartbeat(self, agent_id: UUID) -> None:
-        """Record that the agent is alive. It says nothing about whether the agent works.
+        """Record that an agent is alive. A heartbeat does not say that the agent works.
 
-        It makes a stale agent fresh, and clears the failure count only when `failure_memory_secs` have passed since
-        the last failure and the count is below Dead.
+        A stale agent becomes fresh. The failure count is cleared only if it is below six and `failure_memory_secs` have
+        passed since the last failure. Emits `agent.recovered` if the agent is Healthy again.
+
+        Args:
+            agent_id: The agent's id.
 
         Raises:
-            UnknownAgentError: No agent of that id is registered.
+            UnknownAgentError: The id is not registered.
+            TypeError: The id is not a UUID.
         """
         self._core.do(self._core.machine.heartbeat, _checked(agent_id))
 
     def record_agent_success(self, agent_id: UUID) -> None:
-        """Record that the agent did something well: it is alive, its failure count is zero, and it is not down.
+        """Record that an agent works. A success is a sign of life, clears the failure count, and ends being down.
 
-        The last error message is kept for people to read.
+        The last error message is kept. A supervised agent that is Dead stays Dead until its restart. Emits
+        `agent.recovered` if the agent is Healthy again.
+
+        Args:
+            agent_id: The agent's id.
 
         Raises:
-            UnknownAgentError: No agent of that id is registered.
+            UnknownAgentError: The id is not registered.
+            TypeError: The id is not a UUID.
         """
         self._core.do(self._core.machine.success, _checked(agent_id))
 
     def record_agent_failure(self, agent_id: UUID, error: str | BaseException) -> None:
-        """Record that the agent failed at something: its failure count goes up by one.
+        """Record that an agent failed at something: its failure count goes up by one. Not a sign of life.
+
+        One or two failures make an agent Degraded, three to five Unhealthy, six or more Dead. Emits `agent.failed` each
+        time the health gets worse.
 
         Args:
             agent_id: The agent's id.
-            error: What went wrong, as text or as the exception; kept as `error_message`.
+            error: What went wrong: a text or an exception. Its text becomes the agent's `error_message`.
 
         Raises:
-            UnknownAgentError: No agent of that id is registered.
+            UnknownAgentError: The id is not registered.
+            TypeError: The id is not a UUID, or `error` is neither a str nor an exception.
         """
         self._core.do(self._core.machine.failure, _checked(agent_id), ErrorReport.of(error))
 
-    # Watching and restarting by hand
+    # Checks and restarts by the host
 
     def check_heartbeats(self) -> list[UUID]:
-        """Mark every agent stale whose last heartbeat is `heartbeat_timeout_secs` old or older.
+        """Mark every agent as stale whose last heartbeat is `heartbeat_timeout_secs` old or older.
 
-        Nothing is judged while the swarm is paused.
+        A stale agent is Dead. While the swarm is paused, no agent is marked. Emits `agent.failed` for each agent that
+        was not Dead.
 
         Returns:
-            The agents that were newly marked, the longest silent first.
+            The ids of the agents that were newly marked, the longest silent first.
         """
-        found = self._core.do(self._core.machine.check)
-        return [] if found is PUT_OFF else found
+        stale = self._core.do(self._core.machine.check)
+        return [] if stale is PUT_OFF else stale
 
     def get_agents_needing_restart(self) -> list[tuple[UUID, str]]:
-        """Return the id and type of every agent that may be restarted now, in the order of registration.
+        """Return the agents that may be restarted now.
 
-        Those are the Dead with budget left, whose cooldown is over, with no attempt under way, and not under
-        `supervise`; none while the swarm is paused or when `auto_recovery_enabled` is False. Reading changes nothing.
+        An agent may be restarted if it is Dead, has restart budget left, its cooldown is over, no restart attempt is
+        under way, and it does not run under `supervise`. The call changes nothing.
+
+        Returns:
+            The id and the type of each agent, in the order of registration. Empty while the swarm is paused, and if
+            `auto_recovery_enabled` is False.
         """
         return self._core.look(self._core.machine.needing_restart)
 
     def begin_restart(self, agent_id: UUID) -> None:
-        """Open an attempt to restart the agent, and count it. With one open already, nothing happens.
+        """Open a restart attempt and count it. If one is open already, nothing happens.
+
+        Args:
+            agent_id: The agent's id.
 
         Raises:
-            UnknownAgentError: No agent of that id is registered.
+            UnknownAgentError: The id is not registered.
+            TypeError: The id is not a UUID.
         """
         self._core.do(self._core.machine.begin_restart, _checked(agent_id))
 
     def record_agent_recovery(self, agent_id: UUID) -> None:
-        """Record that the agent was restarted: it is Healthy, fresh, without failures, and a new incarnation.
+        """Record that an agent was restarted. It is Healthy and fresh, without failures, in its next incarnation.
 
-        Ends the open attempt; with none open, the restart is counted now. Handles of the earlier incarnation become
-        stale; under `supervise`, its main is cancelled and the next one started. Emits `agent.recovered`.
+        This ends the open restart attempt. If none is open, a restart is counted now. Handles of earlier incarnations
+        are stale from now on; under `supervise`, the agent's main is cancelled and run again. Emits `agent.recovered`.
+
+        Args:
+            agent_id: The agent's id.
 
         Raises:
-            UnknownAgentError: No agent of that id is registered.
+            UnknownAgentError: The id is not registered.
+            TypeError: The id is not a UUID.
         """
         self._core.do(self._core.machine.recover, _checked(agent_id))
 
     def record_restart_failure(self, agent_id: UUID, error: str | BaseException) -> None:
-        """Record that restarting the agent failed: it is Dead, and its cooldown starts.
+        """Record that the restart of an agent failed. The agent is Dead, and its cooldown starts.
 
-        Ends the open attempt; with none open, a failed one is counted now.
+        This ends the open restart attempt. If none is open, a failed one is counted now. Emits `agent.failed` if the
+        agent was not Dead, and `agent.exhausted` if it has no restart left.
 
         Args:
             agent_id: The agent's id.
-            error: What went wrong, as text or as the exception; kept as `error_message`.
+            error: What went wrong: a text or an exception. Its text becomes the agent's `error_message`.
 
         Raises:
-            UnknownAgentError: No agent of that id is registered.
+            UnknownAgentError: The id is not registered.
+            TypeError: The id is not a UUID, or `error` is neither a str nor an exception.
         """
         self._core.do(self._core.machine.restart_failed, _checked(agent_id), ErrorReport.of(error))
 
     def reset_agent(self, agent_id: UUID) -> None:
-        """Forgive an agent: its failures, its crash and its restarts are forgotten, and so is the cooldown.
+        """Clear an agent's failures, its crash, its restart count and its cooldown.
 
-        A stale agent stays stale, and a supervised one stays Dead until its main runs again, which is then at once.
+        A stale agent stays stale. A supervised agent that is Dead stays Dead, but its main is run again at once. Emits
+        `agent.recovered` if the agent is Healthy again.
+
+        Args:
+            agent_id: The agent's id.
 
         Raises:
-            UnknownAgentError: No agent of that id is registered.
+            UnknownAgentError: The id is not registered.
+            TypeError: The id is not a UUID.
         """
         self._core.do(self._core.machine.reset, _checked(agent_id))
 
@@ -210,66 +249,90 @@ class Overseer:
         return self._core.is_paused
 
     def pause_swarm(self) -> None:
-        """Pause the swarm: everything is recorded, nothing is restarted, and no silence is judged.
+        """Pause the swarm: no agent is restarted, and none is marked as stale. Reports are still recorded.
 
-        Emits `paused`, unless it is paused already.
+        Emits `paused`. If the swarm is paused already, nothing happens.
         """
         self._core.do(self._core.machine.pause)
 
     def resume_swarm(self) -> None:
-        """Resume the swarm, give every agent a full timeout, and wake all who wait.
+        """Resume the swarm. Every agent that is not stale gets a full heartbeat timeout, and all waiting tasks wake.
 
-        Emits `resumed`, unless it is not paused.
+        Emits `resumed`. If the swarm is not paused, nothing happens.
         """
         self._core.resume()
 
     async def wait_until_resumed(self) -> None:
-        """Wait until the swarm is resumed; at once when it is not paused. In any number of loops and threads."""
+        """Wait until the swarm is resumed. Return at once if it is not paused.
+
+        Any number of tasks may wait, in any number of event loops and threads.
+        """
         await self._core.wait_until_resumed()
 
     # Readings
 
     def get_agent_status(self, agent_id: UUID) -> AgentStatus:
-        """Return the agent as it is now.
+        """Return the current status of an agent.
+
+        Args:
+            agent_id: The agent's id.
+
+        Returns:
+            The status, a frozen value.
 
         Raises:
-            UnknownAgentError: No agent of that id is registered.
+            UnknownAgentError: The id is not registered.
+            TypeError: The id is not a UUID.
         """
         return self._core.look(self._core.machine.status, _checked(agent_id))
 
     def get_all_agent_statuses(self) -> list[AgentStatus]:
-        """Return every agent as it is now, in the order of registration."""
+        """Return the current status of every agent, of one instant and in the order of registration."""
         return self._core.look(self._core.machine.statuses)
 
     def get_swarm_health(self) -> SwarmHealth:
-        """Return how many agents are how well; overall health is the worst agent's, Healthy for an empty swarm."""
+        """Return the number of agents by health, and the worst health.
+
+        Returns:
+            The counts, a frozen value. The overall health of a swarm without agents is Healthy.
+        """
         return self._core.health()
 
     def get_swarm_status(self) -> SwarmStatus:
-        """Return health and agents, of one instant, and the circuits of the registry."""
+        """Return the health of the swarm, and the status of every agent and every circuit breaker of the registry.
+
+        Returns:
+            The status, a frozen value. The agents are read at one instant, the breakers just after.
+        """
         health, agents = self._core.look(self._core.machine.snapshot)
         breakers = () if self._registry is None else tuple(self._registry.statuses())
         return SwarmStatus(health=health, agents=agents, circuit_breakers=breakers)
 
-    # Running
+    # Tasks
 
     def agent(
         self, agent_type: str, agent_id: UUID | None = None, *, heartbeat: Heartbeat = "auto"
     ) -> AbstractAsyncContextManager[AgentHandle]:
         """Return an `async with` block that is an agent: registered at its start, unregistered at its end.
 
-        Its value is an `AgentHandle`. An exception that leaves the block is recorded as a failure and goes on
-        unchanged; a cancellation is no failure. If the agent was restarted by somebody else meanwhile, the block has
-        become a leftover of an earlier incarnation, and its end leaves the new one alone.
+        An exception that leaves the block is recorded as a failure and propagates unchanged. A cancellation is not a
+        failure. If the agent was restarted meanwhile, the block belongs to an earlier incarnation, and its end does
+        not unregister the agent.
 
         Args:
-            agent_type: What kind of agent it is: any non-empty text.
-            agent_id: Its id. None: a new random one.
-            heartbeat: `"auto"`: a task beside the block beats every `heartbeat_interval_secs`, which shows that the
-                event loop is alive. `"manual"`: only the handle's own calls beat, so that a hung agent is seen.
+            agent_type: The agent's type: any non-empty text.
+            agent_id: The agent's id. None: a new random one.
+            heartbeat: `"auto"`: a background task sends a heartbeat every `heartbeat_interval_secs`, which shows that
+                the event loop runs. `"manual"`: only the handle's methods count as signs of life, so an agent that
+                hangs is found.
+
+        Returns:
+            An async context manager whose value is the agent's `AgentHandle`.
 
         Raises:
-            DuplicateAgentError: On entering, if an agent of that id is registered already.
+            DuplicateAgentError: When the block is entered, if the id is registered already.
+            TypeError: `heartbeat` has the wrong type; when the block is entered, `agent_type` or `agent_id` has.
+            ValueError: `heartbeat` is not one of the two; when the block is entered, `agent_type` is empty.
         """
         check_heartbeat(heartbeat)
         return agent_block(self._core, agent_type, agent_id, heartbeat)
@@ -277,14 +340,18 @@ class Overseer:
     async def run(self, restart: Restart | None = None, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED) -> None:
         """Check heartbeats every `heartbeat_interval_secs`, and restart agents that need it, until cancelled.
 
-        A check that comes more than an interval late counts as a beat of every agent that is not stale: it was the
-        watcher who was away. Supervised agents are left to their supervisor.
+        A check that comes more than one interval late counts as a heartbeat of every agent that is not stale, because
+        the event loop of the check did not run. Agents under `supervise` are not restarted here.
 
         Args:
-            restart: `await restart(agent_id, agent_type)` restarts an agent. Returning is a recovery; raising is a
-                failed restart, and is logged; being cancelled by the host is neither, and is not counted. At most
-                `max_concurrent_restarts` are under way at once. None: nothing is restarted.
-            task_status: For `await task_group.start(overseer.run)`, which returns once the watch has begun.
+            restart: An async callable: `await restart(agent_id, agent_type)` restarts an agent. If it returns, the
+                agent has recovered. If it raises, the restart has failed, and the exception is logged. If the host
+                cancels it, the attempt is not counted. At most `max_concurrent_restarts` run at a time. None: no agent
+                is restarted.
+            task_status: For `await task_group.start(overseer.run)`, which returns when the checks have started.
+
+        Raises:
+            TypeError: `restart` is neither a callable nor None.
         """
         check_callable_or_none("restart", restart)
         await watch(self._core, restart, task_status)
@@ -297,21 +364,29 @@ class Overseer:
         heartbeat: Heartbeat = "auto",
         task_status: TaskStatus[UUID] = TASK_STATUS_IGNORED,
     ) -> T | None:
-        """Keep an agent running: register it, run its main, and run it again when it dies.
+        """Register an agent, run its main, and run it again each time the agent dies.
+
+        An agent dies when its main raises, by its reported failures, or by silence. A main that is still running is
+        then cancelled. The next one starts when it has ended and the cooldown is over. When main returns, the agent is
+        unregistered.
 
         Args:
-            agent_type: What kind of agent it is: any non-empty text.
-            main: `await main(agent)` is the agent; `agent` is the handle of this incarnation.
-            heartbeat: `"auto"` beats beside main, so that crashes are seen. `"manual"` leaves beating to main, so that
-                hangs are seen as well.
-            task_status: For `await task_group.start(…)`, which returns the agent's id once it is registered.
+            agent_type: The agent's type: any non-empty text.
+            main: The agent's code, an async callable: `await main(agent)`, with the `AgentHandle` of the incarnation.
+            heartbeat: `"auto"`: a background task sends a heartbeat every `heartbeat_interval_secs`, so crashes are
+                found, but not hangs. `"manual"`: only the handle's methods count as signs of life, so a main that hangs
+                is found too.
+            task_status: For `await task_group.start(...)`, which returns the agent's id once it is registered.
 
         Returns:
-            What main returned; None if the agent was unregistered by somebody else.
+            What main returned; None if main was cancelled because the agent was unregistered.
 
         Raises:
-            AgentExhaustedError: It died and has no restart left, or `auto_recovery_enabled` is False. Its cause is the
-                last error. The agent stays listed as Dead until it is unregistered.
+            AgentExhaustedError: The agent died and has no restart left, or `auto_recovery_enabled` is False. Its
+                `__cause__` is the last error, a `TimeoutError` after silence. The agent stays listed as Dead until it
+                is unregistered.
+            TypeError: An argument has the wrong type, or main is not async.
+            ValueError: `agent_type` is empty, or `heartbeat` is not one of the two.
         """
         check_heartbeat(heartbeat)
         check_callable("main", main, "an async callable that takes an AgentHandle")

@@ -44,7 +44,7 @@ class RestartBudget:
         return 0 if self._has_expired(agent, now) else agent.restart_count
 
     def is_exhausted(self, agent: Agent) -> bool:
-        """Tell whether a Dead agent has no restart left."""
+        """Return whether a Dead agent has no restart left."""
         return agent.restart_count >= self._config.max_restart_attempts
 
     def due_at(self, agent: Agent) -> float:

@@ -1,9 +1,9 @@
 """`Overseer.supervise`: run one agent, and run it again when it dies.
 
-The supervisor runs the agent's main in its own task, one incarnation after the other. The rules are in `machine`: it
-says when an incarnation has ended and when the next may start. Whatever ends an incarnation, in any thread, notifies
-the supervisor, and a task beside main then cancels main. At that time the handle of the incarnation is stale already,
-so main cannot report any more, however long it takes to end.
+The supervisor runs the agent's main in its own task, one incarnation after the other. The rules in `machine` determine
+when an incarnation ends and when the next may start. The call that ends an incarnation, in any thread, notifies the
+supervisor, and a background task then cancels main. At that time the handle of the incarnation is stale already, so
+main cannot report any more, however long it takes to end.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Tasks that run beside a block and end with it, and what a cancellation means.
+"""Background tasks of a block, the meaning of a cancellation, and regular ticks.
 
-A plain task group wraps whatever goes wrong in its block in an `ExceptionGroup`. Users whose code runs in such a block
-should see their own exception, the same object, as if nothing ran beside it.
+A task group wraps an exception of its block in an `ExceptionGroup`. `BackgroundTasks` does not: a user whose code runs
+in the block gets the same exception object as without the block.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ Ts = TypeVarTuple("Ts")
 
 
 def is_being_cancelled(cancellation: BaseException) -> bool:
-    """Tell whether the running task is being cancelled, by a scope around it or by asyncio itself.
+    """Return whether the running task is being cancelled, by a scope around it or by `Task.cancel()` of asyncio.
 
-    Where it is not, the exception is a stray one: on asyncio, awaiting a task that somebody cancelled raises it.
+    If it is not, the exception has another origin: on asyncio, awaiting a task that was cancelled raises it too.
     """
     if anyio.current_effective_deadline() == -math.inf:
         return True
@@ -32,10 +32,10 @@ def is_being_cancelled(cancellation: BaseException) -> bool:
 
 
 class BackgroundTasks:
-    """An `async with` block with tasks beside it, which are cancelled when the block ends.
+    """An `async with` block with background tasks, which are cancelled when the block ends.
 
-    The block's own exception leaves it unchanged. An exception of one of the tasks cancels the block and leaves it
-    bare; of several, the first.
+    An exception of the block leaves it unchanged. An exception of a task cancels the block and leaves it as it is, not
+    in a group. If several tasks raise, the first exception does.
     """
 
     __slots__ = ("_cancelled", "_error", "_group", "_scopes")
@@ -51,9 +51,9 @@ class BackgroundTasks:
         return self
 
     def start(self, task: Callable[[*Ts], Awaitable[object]], *args: *Ts) -> None:
-        """Run `await task(*args)` beside the block."""
-        # Each task has a scope of its own, and the group's is left alone: a scope that has been cancelled would have
-        # to tell its own cancellation from one that comes from outside and passes through it.
+        """Run `await task(*args)` in the background."""
+        # Each task has its own scope, and the end of the block cancels those, not the scope of the group: the group
+        # could not tell its own cancellation from one that comes from outside.
         scope = anyio.CancelScope()
         self._scopes.add(scope)
         self._group.start_soon(self._run, scope, task, args)
@@ -73,7 +73,7 @@ class BackgroundTasks:
         except self._cancelled:
             if self._error is None and (exc is None or cancelled):
                 raise
-            # Otherwise the error goes first, as it does in any task group.
+            # Otherwise the error replaces the cancellation, as in any task group.
         if self._error is not None:
             error, self._error = self._error, None
             raise error
@@ -85,7 +85,7 @@ class BackgroundTasks:
                 await task(*args)
         except (self._cancelled, GeneratorExit):
             raise
-        except BaseException as exc:  # noqa: BLE001 - it is raised where the block ends
+        except BaseException as exc:  # noqa: BLE001 - raised at the end of the block
             self._error = self._error or exc
             self._group.cancel_scope.cancel()
         finally:
@@ -93,7 +93,12 @@ class BackgroundTasks:
 
 
 class Ticker:
-    """Regular ticks, each due one interval after the one before it."""
+    """Ticks at an interval: each is due one interval after the one before it came.
+
+    Args:
+        clock: The source of time.
+        interval: The seconds between two ticks.
+    """
 
     __slots__ = ("_clock", "_due", "_interval")
 
@@ -103,12 +108,14 @@ class Ticker:
         self._due = clock.monotonic() + interval
 
     async def tick(self) -> float:
-        """Wait for the next tick, and return the last moment at which it would have come in time.
+        """Wait for the next tick.
 
-        That is one interval after it was due. Whether it came in time is for the machine to say, by the time at which
-        it acts: the process may stop between any two lines.
+        Returns:
+            The deadline of the tick: it is late after this moment, one interval after it was due. The caller does not
+            compare the time now, but passes the deadline to the machine, which compares the moment at which it acts:
+            the process may be suspended in between.
         """
         await self._clock.sleep(until(self._clock.monotonic(), self._due))
-        in_time = self._due + self._interval
+        deadline = self._due + self._interval
         self._due = self._clock.monotonic() + self._interval
-        return in_time
+        return deadline

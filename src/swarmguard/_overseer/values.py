@@ -1,4 +1,4 @@
-"""The values that an overseer shows: health, and snapshots of an agent, of the swarm's health, of the whole swarm."""
+"""The values that an overseer returns: the health and status of an agent and of the swarm."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from swarmguard.events import JSON
 
 
 class AgentHealth(StrEnum):
-    """How well an agent is. Ordered by severity: `max` of several is the worst.
+    """The health of an agent. Ordered by severity, so `max` returns the worst.
 
-    The values are what the wire and the logs show; a plain text of the same value compares like the member.
+    A member is a str. It compares with other members and with their values as plain strings. An order comparison with
+    anything else raises `TypeError`.
     """
 
     HEALTHY = "Healthy"
@@ -27,7 +28,7 @@ class AgentHealth(StrEnum):
     UNHEALTHY = "Unhealthy"
     """Three to five failures."""
     DEAD = "Dead"
-    """Six failures or more, no heartbeat for the timeout, or crashed."""
+    """Six failures or more, or stale (no heartbeat for the timeout), or crashed, or its restart failed."""
 
     def __lt__(self, other: str) -> bool:
         return _severity(self) < _severity(other)
@@ -48,25 +49,26 @@ _SEVERITY: Final[dict[str, int]] = {health: severity for severity, health in enu
 def _severity(health: str) -> int:
     severity = _SEVERITY.get(health)
     if severity is None:
-        wrong_type("what an AgentHealth is compared with", "an AgentHealth", health)
+        wrong_type("the value compared with an AgentHealth", "an AgentHealth or one of its values", health)
     return severity
 
 
 @attrs.frozen(kw_only=True)
 class AgentStatus:
-    """An agent at one instant.
+    """The status of an agent at one instant.
 
     Attributes:
-        agent_type: What kind of agent it is.
-        agent_id: Its id.
-        health: How well it is.
-        seconds_since_heartbeat: The age of its last sign of life; resuming the swarm, and a watcher that was late
-            itself, count as one. On the wire, whole seconds.
-        consecutive_failures: The failures since the last success, restart or reset, or since heartbeats cleared them.
-        restart_count: The restarts that count against its budget.
-        started_at: When it was registered: aware, in UTC.
-        error_message: The last error that was recorded; None if there was none since the last restart.
-        is_stale: Whether it has been found without a heartbeat for the timeout, and has not beaten since.
+        agent_type: The agent's type, as it was registered.
+        agent_id: The agent's id.
+        health: The agent's health.
+        seconds_since_heartbeat: The seconds since the agent's last sign of life, 0 or more. Registering, a heartbeat, a
+            success and a recovery are signs of life. So are, for an agent that is not stale, resuming the swarm and a
+            late check of `run`.
+        consecutive_failures: The failures since the last success, restart or reset, or since a heartbeat cleared them.
+        restart_count: The restarts that count against the restart budget.
+        started_at: When the agent was registered: an aware datetime in UTC.
+        error_message: The text of the last error. None if there was none since the registration or the last restart.
+        is_stale: Whether a check found the agent without a heartbeat for the timeout, and it has sent none since.
     """
 
     agent_type: str
@@ -80,7 +82,10 @@ class AgentStatus:
     is_stale: bool
 
     def to_dict(self) -> dict[str, JSON]:
-        """Return the status as a dict that `json.dumps` takes: ids as text, `started_at` as RFC 3339."""
+        """Return the status as a dict for `json.dumps`.
+
+        `agent_id` becomes a string, `started_at` RFC 3339, and `seconds_since_heartbeat` a whole number, rounded down.
+        """
         return {
             "agent_type": self.agent_type,
             "agent_id": str(self.agent_id),
@@ -96,15 +101,15 @@ class AgentStatus:
 
 @attrs.frozen(kw_only=True)
 class SwarmHealth:
-    """How many agents are how well, at one instant.
+    """The number of agents by health, at one instant.
 
     Attributes:
-        total_agents: All the agents that are registered.
-        healthy_agents: Those that are Healthy.
-        degraded_agents: Those that are Degraded.
-        unhealthy_agents: Those that are Unhealthy.
-        dead_agents: Those that are Dead.
-        overall_health: The worst agent's; Healthy when there is none.
+        total_agents: The number of registered agents.
+        healthy_agents: The number of Healthy agents.
+        degraded_agents: The number of Degraded agents.
+        unhealthy_agents: The number of Unhealthy agents.
+        dead_agents: The number of Dead agents.
+        overall_health: The worst health of any agent; Healthy if there are no agents.
         is_paused: Whether the swarm is paused.
     """
 
@@ -117,7 +122,7 @@ class SwarmHealth:
     is_paused: bool
 
     def to_dict(self) -> dict[str, JSON]:
-        """Return the health as a dict that `json.dumps` takes."""
+        """Return the health as a dict for `json.dumps`."""
         return {
             "total_agents": self.total_agents,
             "healthy_agents": self.healthy_agents,
@@ -131,12 +136,13 @@ class SwarmHealth:
 
 @attrs.frozen(kw_only=True)
 class SwarmStatus:
-    """The whole swarm.
+    """The status of the swarm: its agents and its circuit breakers.
 
     Attributes:
-        health: How many agents are how well; of the same instant as `agents`.
-        agents: Every agent, in the order of registration.
-        circuit_breakers: Every circuit of the overseer's registry, read right after; empty without a registry.
+        health: The number of agents by health, at the same instant as `agents`.
+        agents: The status of every agent, in the order of registration.
+        circuit_breakers: The status of every breaker of the overseer's registry, read just after the agents. Empty if
+            the overseer has no registry.
     """
 
     health: SwarmHealth
@@ -144,7 +150,7 @@ class SwarmStatus:
     circuit_breakers: tuple[BreakerStatus, ...]
 
     def to_dict(self) -> dict[str, JSON]:
-        """Return the status as a dict that `json.dumps` takes."""
+        """Return the status as a dict for `json.dumps`."""
         return {
             "health": self.health.to_dict(),
             "agents": [agent.to_dict() for agent in self.agents],

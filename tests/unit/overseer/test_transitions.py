@@ -52,7 +52,7 @@ def test_what_is_announced(cause, before, after, news):
 )
 def test_illegal_moves_raise(cause, before, after):
     """A move that does not stand in the table raises and says which one it was."""
-    with pytest.raises(IllegalTransitionError, match=f"no {cause} leads from {before} to {after}"):
+    with pytest.raises(IllegalTransitionError, match=f"illegal transition: {cause} from {before} to {after}"):
         event_for(cause, before, after)
 
 

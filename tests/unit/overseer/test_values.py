@@ -76,7 +76,7 @@ def test_worst_and_sorting():
 
 def test_health_does_not_compare_with_anything_else():
     """A text that is no health has no place in the order. [O2]"""
-    with pytest.raises(TypeError, match="must be an AgentHealth, got 'Zombie'"):
+    with pytest.raises(TypeError, match="must be an AgentHealth or one of its values, got 'Zombie'"):
         assert AgentHealth.DEAD < "Zombie"
 
 
