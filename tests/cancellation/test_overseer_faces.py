@@ -23,7 +23,7 @@ class SwarmScene(Scene):
         self.overseer = Overseer(self.config, clock=self.clock, sink=self.events)
 
     def check(self) -> None:
-        """Check that no waiter and no sleeper is left, and that the counts match the agents."""
+        """Check that no task waits or sleeps, and that the counts are those of the agents."""
         assert not self.overseer._core._waiting
         assert repr(self.clock).endswith("0 asleep>")
         healths = [status.health for status in self.overseer.get_all_agent_statuses()]
@@ -34,8 +34,8 @@ class SwarmScene(Scene):
 
 @WAYS
 @pytest.mark.parametrize("heartbeat", ["auto", "manual"])
-def test_a_cancelled_agent_is_gone(backend, native, heartbeat, explored) -> None:
-    """Wherever the block of an agent is cancelled, the agent is unregistered without a failure [O12]."""
+def test_a_cancelled_agent_is_unregistered(backend, native, heartbeat, explored) -> None:
+    """Wherever the block of an agent is cancelled, the agent is unregistered and has not failed [O12]."""
 
     class Agent(SwarmScene):
         async def act(self) -> None:
@@ -55,7 +55,7 @@ def test_a_cancelled_agent_is_gone(backend, native, heartbeat, explored) -> None
 
 @WAYS
 def test_a_cancelled_wait_is_forgotten(backend, native, explored) -> None:
-    """Wherever a wait for the resume is cancelled, no waiter is left, and pausing and resuming work again [O9]."""
+    """Wherever a wait is cancelled, no waiting task is left, and the swarm can be paused and resumed [O9]."""
 
     class Wait(SwarmScene):
         def __init__(self) -> None:
@@ -77,7 +77,7 @@ def test_a_cancelled_wait_is_forgotten(backend, native, explored) -> None:
 
 @WAYS
 def test_a_cancelled_checkpoint_is_forgotten(backend, native, explored) -> None:
-    """Wherever an agent's checkpoint is cancelled while the swarm is paused, no waiter is left [O12]."""
+    """Wherever a checkpoint is cancelled while the swarm is paused, no waiting task is left [O12]."""
 
     class Checkpoint(SwarmScene):
         async def act(self) -> None:
@@ -95,8 +95,8 @@ def test_a_cancelled_checkpoint_is_forgotten(backend, native, explored) -> None:
 
 @WAYS
 @pytest.mark.parametrize("limit", [1, 10])
-def test_a_cancelled_watch_takes_its_restarts_back(backend, native, limit, explored) -> None:
-    """Wherever `run` is cancelled, open restarts are not counted, and every agent may be restarted [O11]."""
+def test_a_cancelled_run_abandons_its_restarts(backend, native, limit, explored) -> None:
+    """Wherever `run` is cancelled, the restarts under way are not counted, and every agent may be restarted [O11]."""
 
     class Watch(SwarmScene):
         config = OverseerConfig(max_concurrent_restarts=limit, restart_cooldown_secs=0, max_restart_attempts=10)
@@ -141,23 +141,23 @@ def test_a_cancelled_watch_takes_its_restarts_back(backend, native, limit, explo
 @WAYS
 @pytest.mark.parametrize("heartbeat", ["auto", "manual"])
 def test_a_cancelled_supervision_leaves_nothing(backend, native, heartbeat, explored) -> None:
-    """Wherever `supervise` is cancelled (in an incarnation, between two, or at its end), the agent is gone [O13]."""
+    """Wherever `supervise` is cancelled, during an incarnation or between two, the agent is unregistered [O13]."""
 
     class Supervision(SwarmScene):
-        lives = 0
+        starts = 0
 
         async def act(self) -> None:
             await self.overseer.supervise("Scanner", self.main, heartbeat=heartbeat)
 
         async def main(self, agent: AgentHandle) -> None:
-            self.lives += 1
+            self.starts += 1
             await agent.checkpoint()
-            if self.lives == 1:
+            if self.starts == 1:
                 raise ValueError("a crash")
-            if self.lives == 2:
+            if self.starts == 2:
                 for _ in range(6):
                     agent.failure("broken")
-            if self.lives == 3 and heartbeat == "manual":
+            if self.starts == 3 and heartbeat == "manual":
                 await self.clock.sleep(1000)  # a hang
             await self.clock.sleep(15)
 
@@ -170,7 +170,7 @@ def test_a_cancelled_supervision_leaves_nothing(backend, native, heartbeat, expl
 
 @WAYS
 def test_a_cancelled_reader_loses_no_event(backend, native, explored) -> None:
-    """Wherever a reader is cancelled, each event has been given to it or is still there [C5]."""
+    """Wherever a reader is cancelled, each event was returned to it or is still queued [C5]."""
 
     class Reader(Scene):
         def __init__(self) -> None:
@@ -203,7 +203,7 @@ def test_a_cancelled_reader_loses_no_event(backend, native, explored) -> None:
 
 @WAYS
 def test_a_cancelled_sleeper_is_forgotten(backend, native, explored) -> None:
-    """Wherever a sleep by a `FakeClock`, or the task that moves the clock, is cancelled, no sleeper is left [C2]."""
+    """Wherever a sleep by a `FakeClock` or the task that moves it is cancelled, no sleeping task is left [C2]."""
 
     class Sleepers(Scene):
         moves_its_clock = True

@@ -1,12 +1,12 @@
-"""An overseer as the rules O1 to O10 tell it: slow, plain, and easy to believe.
+"""A model of an overseer that follows the rules O1 to O10: slow, plain, and easy to check by reading.
 
-Nothing here is imported from the package. Times are whole nanoseconds, agents stand in a list in the order of their
-registration, health is worked out anew at every question, and health, reasons and topics are plain text. Where a rule
-decides something, `reached` is told.
+It imports nothing from the package. Times are whole nanoseconds, agents are in a list in the order of their
+registration, health is computed anew each time, and healths, reasons and topics are plain strings. Each rule that
+decides something calls `reached`.
 
-Where the rules leave two sensible answers, the model says so and takes either (`Agent` and `needing_restart` name the
-places) or the package's own choice: a restart of an agent that is not Dead begins its steady time anew, and opening an
-attempt while one is open changes nothing.
+Where the rules allow two answers, the model says so and accepts either (see `Agent` and `needing_restart`), or it
+follows the package: a restart of an agent that is not Dead starts its reset time again, and opening an attempt while
+one is open changes nothing.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ class Setup:
 
 
 @dataclass(frozen=True)
-class Told:
-    """An event: its topic without the prefix, when it happened, and what its payload must hold at least.
+class ExpectedEvent:
+    """An event: its topic without the prefix, its moment, and the facts that its payload must have at least.
 
-    A `reason` of None is any that the rules know for the topic. An `optional` event may be left out.
+    A `reason` of None matches every reason that the rules allow for the topic. An `optional` event may be missing.
     """
 
     topic: str
@@ -62,16 +62,16 @@ class Told:
 class Agent:
     """One agent.
 
-    `errors` holds the texts that `error_message` may show: the rules say when there is one (a failure, a failed
-    restart) and that a recovery clears it, and leave open whether other ends of trouble do.
+    `errors` has the texts that `error_message` may be. By the rules, a failure and a failed restart set it, and a
+    recovery clears it; whether other improvements clear it is left open.
     """
 
     kind: str
     id: UUID
     registered: int
     beat: int
-    judged_from: int
-    alive_since: int | None
+    timeout_from: int
+    steady_since: int | None
     stale: bool = False
     failures: int = 0
     failed_at: int | None = None
@@ -84,7 +84,7 @@ class Agent:
 
     @property
     def by_failures(self) -> str:
-        """Return the health that the failures alone make."""
+        """Return the health that follows from the failures alone."""
         if self.failures == 0:
             return "Healthy"
         return "Degraded" if self.failures <= 2 else "Unhealthy" if self.failures <= 5 else "Dead"
@@ -97,11 +97,11 @@ class Agent:
 
 @dataclass
 class OverseerModel:
-    """The state of one overseer, and what it has told so far."""
+    """The state of one overseer, and the events that it has emitted so far."""
 
     setup: Setup
     agents: list[Agent] = field(default_factory=list)
-    told: list[Told] = field(default_factory=list)
+    expected: list[ExpectedEvent] = field(default_factory=list)
     paused: bool = False
 
     # --- registration ----------------------------------------------------------------------------------------------
@@ -113,28 +113,28 @@ class OverseerModel:
     def register(self, kind: str, agent_id: UUID, now: int) -> None:
         """Add an agent."""
         reached("O1", "an agent is registered")
-        self.agents.append(Agent(kind, agent_id, registered=now, beat=now, judged_from=now, alive_since=now))
-        self._tell("agent.started", self.agents[-1], now)
+        self.agents.append(Agent(kind, agent_id, registered=now, beat=now, timeout_from=now, steady_since=now))
+        self._emit("agent.started", self.agents[-1], now)
 
     def unregister(self, agent: Agent, now: int) -> None:
-        """Take an agent away."""
+        """Remove an agent."""
         reached("O1", f"an agent is unregistered, {agent.health}")
         self.agents.remove(agent)
-        self._tell("agent.stopped", agent, now)
+        self._emit("agent.stopped", agent, now)
 
-    def _tell(self, topic: str, agent: Agent, now: int, *, optional: bool = False, **more: object) -> None:
+    def _emit(self, topic: str, agent: Agent, now: int, *, optional: bool = False, **more: object) -> None:
         payload = {"agent_id": str(agent.id), "agent_type": agent.kind, **more}
-        self.told.append(Told(topic, now, payload, optional))
+        self.expected.append(ExpectedEvent(topic, now, payload, optional))
 
     # --- what is reported ------------------------------------------------------------------------------------------
 
     def heartbeat(self, agent: Agent, now: int) -> None:
-        """Take a sign of life."""
+        """Record a heartbeat."""
         self.change(agent, now, lambda: self._beat(agent, now), better="heartbeat")
 
     def _beat(self, agent: Agent, now: int) -> None:
         reached("O4", "a heartbeat makes a stale agent fresh", agent.stale)
-        agent.beat = agent.judged_from = now
+        agent.beat = agent.timeout_from = now
         agent.stale = False
         memory = self.setup.memory
         reached("O3", "no heartbeat heals six failures", agent.failures >= 6)
@@ -147,7 +147,7 @@ class OverseerModel:
             agent.errors.append(None)
 
     def failure(self, agent: Agent, error: object, now: int) -> None:
-        """Take a failure."""
+        """Record a failure."""
 
         def fail() -> None:
             agent.failures += 1
@@ -157,7 +157,7 @@ class OverseerModel:
         self.change(agent, now, fail, worse="failures", error=error)
 
     def success(self, agent: Agent, now: int) -> None:
-        """Take a success."""
+        """Record a success."""
 
         def succeed() -> None:
             reached("O3", "a success clears the failures", agent.failures > 0)
@@ -165,22 +165,22 @@ class OverseerModel:
             reached("O2", "a success ends being down", agent.down)
             agent.failures = 0
             agent.down = agent.stale = False
-            agent.beat = agent.judged_from = now
+            agent.beat = agent.timeout_from = now
             agent.errors.append(None)
 
         self.change(agent, now, succeed, better="success")
 
     def check(self, now: int) -> list[Agent]:
-        """Return the agents that have become stale, the one that has been silent longest first."""
+        """Return the agents that have become stale, the longest silent first."""
         self.forget_restarts(now)
         if self.paused:
-            reached("O9", "no silence is judged while paused", bool(self.agents))
+            reached("O9", "no agent is marked while paused", bool(self.agents))
             return []
         timeout = to_ns(self.setup.timeout)
-        silent = [agent for agent in self.agents if now - agent.judged_from >= timeout]
+        silent = [agent for agent in self.agents if now - agent.timeout_from >= timeout]
         found = [agent for agent in silent if not agent.stale]
         reached("O4", "silent agents are marked", bool(found))
-        reached("O4", "at the very timeout", any(now - agent.judged_from == timeout for agent in found))
+        reached("O4", "at the very timeout", any(now - agent.timeout_from == timeout for agent in found))
         reached("O4", "only those newly silent are returned", len(found) < len(silent))
         for agent in found:
             self.change(agent, now, lambda agent=agent: setattr(agent, "stale", True), worse="heartbeat_timeout")
@@ -202,8 +202,8 @@ class OverseerModel:
 
     def _count(self, agent: Agent, now: int) -> None:
         agent.restarts += 1
-        if agent.alive_since is not None:
-            agent.alive_since = now
+        if agent.steady_since is not None:
+            agent.steady_since = now
 
     def _end_attempt(self, agent: Agent, now: int) -> None:
         reached("O7", "an end without a beginning is counted", not agent.attempt)
@@ -211,24 +211,24 @@ class OverseerModel:
             self._count(agent, now)
         agent.attempt = False
         agent.attempt_ended = now
-        if agent.alive_since is not None:
-            agent.alive_since = now
+        if agent.steady_since is not None:
+            agent.steady_since = now
 
     def recovery(self, agent: Agent, now: int) -> None:
-        """End an attempt well."""
+        """End an attempt as a success."""
 
         def recover() -> None:
             reached("O7", f"a recovery, {agent.health}")
             self._end_attempt(agent, now)
             agent.failures = 0
             agent.down = agent.stale = False
-            agent.beat = agent.judged_from = now
+            agent.beat = agent.timeout_from = now
             agent.errors = [None]
 
         self.change(agent, now, recover, better="restart", always=True)
 
     def restart_failure(self, agent: Agent, error: object, now: int) -> None:
-        """End an attempt badly."""
+        """End an attempt as a failure."""
 
         def fail() -> None:
             reached("O7", "a restart fails")
@@ -239,7 +239,7 @@ class OverseerModel:
         self.change(agent, now, fail, worse="crashed", error=error)
 
     def reset_agent(self, agent: Agent, now: int) -> None:
-        """Give an agent its whole budget back."""
+        """Reset an agent."""
 
         def reset() -> None:
             reached("O8", "a reset gives the budget back", agent.restarts > 0)
@@ -254,11 +254,11 @@ class OverseerModel:
         self.change(agent, now, reset)
 
     def forget_restarts(self, now: int) -> None:
-        """Give their budget back to the agents that have been alive for long enough."""
+        """Expire the restart counts of the agents that have not been Dead for long enough."""
         for agent in self.agents:
-            if self.setup.reset is None or agent.alive_since is None:
+            if self.setup.reset is None or agent.steady_since is None:
                 continue
-            if now - agent.alive_since >= to_ns(self.setup.reset):
+            if now - agent.steady_since >= to_ns(self.setup.reset):
                 reached("O8", "time gives the budget back", agent.restarts > 0)
                 agent.restarts = 0
                 agent.exhausted = False
@@ -274,30 +274,30 @@ class OverseerModel:
         error: object = ...,
         always: bool = False,
     ) -> None:
-        """Change an agent, and tell what that does to its health."""
+        """Change an agent, and emit the events of the change of its health."""
         self.forget_restarts(now)
         before = agent.health
         action()
         after = agent.health
         reached("O2", f"{before} to {after}")
         if LADDER.index(after) > LADDER.index(before):
-            reached("O5", f"worsening is told, {worse}")
+            reached("O5", f"worsening is emitted, {worse}")
             more = {"health": after, "previous_health": before, "consecutive_failures": agent.failures}
             if error is not ...:
                 more["error"] = error
-            self._tell("agent.failed", agent, now, reason=worse, **more)
+            self._emit("agent.failed", agent, now, reason=worse, **more)
         elif after == "Healthy" and (before != "Healthy" or always):
-            reached("O5", f"health is told, {better}")
+            reached("O5", f"a return to Healthy is emitted, {better}")
             optional = before == "Healthy"
-            self._tell("agent.recovered", agent, now, optional=optional, reason=better, restart_count=agent.restarts)
+            self._emit("agent.recovered", agent, now, optional=optional, reason=better, restart_count=agent.restarts)
         if after == "Dead":
-            agent.alive_since = None
+            agent.steady_since = None
         elif before == "Dead":
-            agent.alive_since = now
+            agent.steady_since = now
         if after == "Dead" and not agent.attempt and not agent.exhausted and agent.restarts >= self.setup.attempts:
-            reached("O7", "exhaustion is told")
+            reached("O7", "exhaustion is emitted")
             agent.exhausted = True
-            self._tell("agent.exhausted", agent, now)
+            self._emit("agent.exhausted", agent, now)
 
     # --- the swarm -------------------------------------------------------------------------------------------------
 
@@ -306,33 +306,33 @@ class OverseerModel:
         reached("O9", "pausing twice", self.paused)
         if not self.paused:
             self.paused = True
-            self.told.append(Told("paused", now, {}))
+            self.expected.append(ExpectedEvent("paused", now, {}))
 
     def resume(self, now: int) -> None:
-        """Resume, with a full timeout for everybody who is not stale already."""
+        """Resume, with a full timeout for every agent that is not stale already."""
         reached("O9", "resuming twice", not self.paused)
         if self.paused:
-            reached("O9", "resuming gives a full timeout", any(agent.judged_from < now for agent in self.agents))
+            reached("O9", "resuming gives a full timeout", any(agent.timeout_from < now for agent in self.agents))
             self.paused = False
-            self.told.append(Told("resumed", now, {}))
+            self.expected.append(ExpectedEvent("resumed", now, {}))
             for agent in self.agents:
                 if not agent.stale:
-                    agent.judged_from = now
+                    agent.timeout_from = now
 
     def cooldown(self, agent: Agent) -> Fraction:
-        """Return how long the next attempt waits after the last one's end, in nanoseconds."""
+        """Return the cooldown after the last attempt, in nanoseconds."""
         setup = self.setup
         return exactly(setup.cooldown) * exactly(setup.multiplier) ** max(0, agent.restarts - 1) * SECOND
 
     def needing_restart(self, now: int) -> list[tuple[Agent, bool]]:
         """Return the agents to restart, and whether that is certain.
 
-        When the count has returned to zero, the next attempt may be called the first again, which waits for nothing.
+        When the count has expired, the next attempt may count as the first one again, which has no cooldown.
         """
         self.forget_restarts(now)
         dead = [agent for agent in self.agents if agent.health == "Dead"]
-        reached("O6", "nobody while paused", self.paused and bool(dead))
-        reached("O6", "nobody without auto_recovery_enabled", not self.setup.automatic and bool(dead))
+        reached("O6", "no agent while paused", self.paused and bool(dead))
+        reached("O6", "no agent without auto_recovery_enabled", not self.setup.automatic and bool(dead))
         if self.paused or not self.setup.automatic:
             return []
         found = []
@@ -362,15 +362,15 @@ class OverseerModel:
         }
 
     def edges(self, now: int) -> list[int]:
-        """Return the moments to come at which the passing of time alone changes something."""
+        """Return the future moments at which time alone changes something."""
         setup = self.setup
         moments = []
         for agent in self.agents:
-            moments.append(agent.judged_from + to_ns(setup.timeout))
+            moments.append(agent.timeout_from + to_ns(setup.timeout))
             if setup.memory is not None and agent.failed_at is not None:
                 moments.append(agent.failed_at + to_ns(setup.memory))
-            if setup.reset is not None and agent.alive_since is not None:
-                moments.append(agent.alive_since + to_ns(setup.reset))
+            if setup.reset is not None and agent.steady_since is not None:
+                moments.append(agent.steady_since + to_ns(setup.reset))
             if agent.attempt_ended is not None:
                 moments.append(agent.attempt_ended + round(self.cooldown(agent)))
         return sorted({moment for moment in moments if moment > now})

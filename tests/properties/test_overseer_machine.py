@@ -1,4 +1,4 @@
-"""The overseer against its model: agents that come and go, fail and restart, and time moved to and around each edge."""
+"""The overseer against its model: agents fail and are restarted, and time moves to and past each edge."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from swarmguard import DuplicateAgentError, Overseer, OverseerConfig, UnknownAgentError
 from swarmguard.testing import EventRecorder, FakeClock
-from tests.properties.overseer_model import SECOND, Agent, OverseerModel, Setup, Told
+from tests.properties.overseer_model import SECOND, Agent, ExpectedEvent, OverseerModel, Setup
 from tests.properties.reaching import reached
 
 CLOSE_ENOUGH = 5e-10
@@ -32,7 +32,7 @@ durations = st.one_of(
 
 @st.composite
 def setups(draw: st.DrawFn) -> Setup:
-    """Draw a configuration: the default, or one with every edge near another."""
+    """Draw a configuration: the default, or one in which many edges are close to each other."""
     if draw(st.sampled_from([True, False, False])):
         return Setup()
     return Setup(
@@ -47,7 +47,7 @@ def setups(draw: st.DrawFn) -> Setup:
 
 
 class Begins:
-    """Equals every text that begins with the given one: what an exception's text must do."""
+    """Equals every text that begins with the given one, as the text of an exception does."""
 
     def __init__(self, start: str) -> None:
         self._start = start
@@ -79,12 +79,12 @@ class OverseerMachine(RuleBasedStateMachine):
 
     @initialize(setup=setups(), start=st.sampled_from([0.0, 1000.25, 123456.789]))
     def build(self, setup: Setup, start: float) -> None:
-        """Make the two."""
+        """Build the overseer and its model."""
         self.now = 0
         self.clock = FakeClock(start)
         self.began = self.clock.now()
         self.sink = EventRecorder()
-        self.told = 0
+        self.received = 0
         self.gone: list[UUID] = []
         self.model = OverseerModel(setup)
         self.real = Overseer(
@@ -111,7 +111,7 @@ class OverseerMachine(RuleBasedStateMachine):
     @precondition(lambda self: len(self.model.agents) < 6)
     @rule(kind=st.sampled_from(["Scanner", "Trader"]), chosen=st.sampled_from(["none", "new", "again"]))
     def register(self, kind: str, chosen: str) -> None:
-        """Register an agent, under an id of the overseer's choice, a new one, or one that has gone."""
+        """Register an agent: under a random id, a given one, or one that was unregistered."""
         if chosen == "none":
             agent_id = self.real.register_agent(kind)
             assert isinstance(agent_id, UUID)
@@ -124,7 +124,7 @@ class OverseerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.model.agents)
     @rule(index=agents)
     def register_twice(self, index: int) -> None:
-        """Try to register an id that is taken."""
+        """Try to register an id that is registered."""
         with pytest.raises(DuplicateAgentError) as refused:
             self.real.register_agent("Other", self.pick(index).id)
         reached("O1", "an id is taken")
@@ -189,24 +189,23 @@ class OverseerMachine(RuleBasedStateMachine):
 
     @rule()
     def check(self) -> None:
-        """Judge the heartbeats; several agents may be found in any order, and are told of in that order."""
+        """Check the heartbeats; agents can be found in any order, and their events are in that order."""
         found = self.real.check_heartbeats()
         assert isinstance(found, list)
-        expected = self.model.check(self.now)
-        assert sorted(found) == sorted(agent.id for agent in expected)
-        first = len(self.model.told)
-        while first and self.model.told[first - 1].at == self.now and "agent_id" in self.model.told[first - 1].payload:
+        silent = self.model.check(self.now)
+        assert sorted(found) == sorted(agent.id for agent in silent)
+        events = self.model.expected
+        first = len(events)
+        while first and events[first - 1].at == self.now and "agent_id" in events[first - 1].payload:
             first -= 1
-        self.model.told[first:] = sorted(
-            self.model.told[first:], key=lambda told: found.index(UUID(str(told.payload["agent_id"])))
-        )
+        events[first:] = sorted(events[first:], key=lambda event: found.index(UUID(str(event.payload["agent_id"]))))
 
     # Restarts
 
     @precondition(lambda self: self.model.agents)
     @rule(index=agents)
     def begin_restart(self, index: int) -> None:
-        """Open an attempt, or try to open a second one."""
+        """Open a restart attempt, or try to open a second one."""
         agent = self.pick(index)
         self.real.begin_restart(agent.id)
         self.model.begin_restart(agent, self.now)
@@ -214,7 +213,7 @@ class OverseerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.model.agents)
     @rule(index=agents)
     def recovery(self, index: int) -> None:
-        """End an attempt well, or report a recovery out of the blue."""
+        """Report a recovery, with or without an open attempt."""
         agent = self.pick(index)
         self.real.record_agent_recovery(agent.id)
         self.model.recovery(agent, self.now)
@@ -222,7 +221,7 @@ class OverseerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.model.agents)
     @rule(index=agents, error=errors)
     def restart_failure(self, index: int, error: tuple[str | Exception, object]) -> None:
-        """End an attempt badly, or report a failed restart out of the blue."""
+        """Report a failed restart, with or without an open attempt."""
         agent = self.pick(index)
         self.real.record_restart_failure(agent.id, error[0])
         self.model.restart_failure(agent, error[1], self.now)
@@ -230,7 +229,7 @@ class OverseerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.model.needing_restart(self.now))
     @rule(well=st.booleans(), error=errors)
     def restart_all(self, well: bool, error: tuple[str | Exception, object]) -> None:
-        """Restart everybody who needs it, as a host does."""
+        """Restart every agent that needs it, as a host does."""
         for agent_id, _ in self.real.get_agents_needing_restart():
             agent = self.model.find(agent_id)
             assert agent is not None
@@ -246,7 +245,7 @@ class OverseerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.model.agents)
     @rule(index=agents)
     def reset_agent(self, index: int) -> None:
-        """Give an agent its budget back."""
+        """Reset an agent."""
         agent = self.pick(index)
         self.real.reset_agent(agent.id)
         self.model.reset_agent(agent, self.now)
@@ -290,7 +289,7 @@ class OverseerMachine(RuleBasedStateMachine):
 
     @invariant()
     def same(self) -> None:
-        """Compare all that can be seen, twice: reading it changes nothing."""
+        """Compare everything that can be read, twice, since reading changes nothing."""
         for _ in range(2):
             needing = self.model.needing_restart(self.now)
             real = self.real.get_agents_needing_restart()
@@ -322,41 +321,41 @@ class OverseerMachine(RuleBasedStateMachine):
             "restart_count": agent.restarts,
             "is_stale": agent.stale,
         }
-        silences = [(self.now - moment) / SECOND for moment in (agent.beat, agent.judged_from)]
+        silences = [(self.now - moment) / SECOND for moment in (agent.beat, agent.timeout_from)]
         assert any(abs(status.seconds_since_heartbeat - silence) <= CLOSE_ENOUGH for silence in silences)
         self.check_moment(status.started_at, agent.registered)
         assert status.error_message in agent.errors
 
     def check_moment(self, shown: Any, moment: int) -> None:
-        """Compare a time that people read."""
+        """Compare a wall-clock time."""
         assert abs(shown - (self.began + timedelta(microseconds=moment / 1000))) <= timedelta(microseconds=1)
 
     def check_events(self) -> None:
         """Compare every event since the last comparison."""
         real = list(self.sink.events)
-        for told in self.model.told:
-            if told.optional and not (real and self.is_told(real[0].topic, dict(real[0].payload), told)):
+        for expected in self.model.expected:
+            if expected.optional and not (real and self.matches(real[0].topic, dict(real[0].payload), expected)):
                 continue
-            assert real, f"not told: {told}"
+            assert real, f"not emitted: {expected}"
             event = real.pop(0)
-            self.told += 1
-            assert (event.sequence, event.source) == (self.told, "overseer")
-            assert self.is_told(event.topic, dict(event.payload), told), (event, told)
-            self.check_moment(event.at, told.at)
+            self.received += 1
+            assert (event.sequence, event.source) == (self.received, "overseer")
+            assert self.matches(event.topic, dict(event.payload), expected), (event, expected)
+            self.check_moment(event.at, expected.at)
         assert not real
         self.sink.clear()
-        self.model.told.clear()
+        self.model.expected.clear()
 
-    def is_told(self, topic: str, payload: dict[str, Any], told: Told) -> bool:
-        """Tell whether an event is the one that the model tells of."""
-        if topic != f"arb.swarm.{told.topic}":
+    def matches(self, topic: str, payload: dict[str, Any], expected: ExpectedEvent) -> bool:
+        """Return whether an event is the one that the model expects."""
+        if topic != f"arb.swarm.{expected.topic}":
             return False
-        expected = dict(told.payload)
-        if "reason" in expected and expected["reason"] is None:
-            expected.pop("reason")
-            if payload.get("reason") not in REASONS[told.topic]:
+        facts = dict(expected.payload)
+        if "reason" in facts and facts["reason"] is None:
+            facts.pop("reason")
+            if payload.get("reason") not in REASONS[expected.topic]:
                 return False
-        return all(name in payload and payload[name] == value for name, value in expected.items())
+        return all(name in payload and payload[name] == value for name, value in facts.items())
 
 
 OverseerMachine.TestCase.settings = settings(max_examples=3 * settings.default.max_examples, stateful_step_count=40)

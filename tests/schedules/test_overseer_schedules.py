@@ -1,4 +1,4 @@
-"""Overseers under every schedule of a few threads, within the bounds."""
+"""Overseers under every schedule of a few threads, within bounds."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ SCENARIOS: dict[str, tuple[tuple[Step, ...], list[tuple[Step, ...]]]] = {
         [(("failure", 1, "first"),), (("failure", 1, "second"),), (("failure", 1, "third"),)],
     ),
     "an id is taken twice": ((), [(("register", 1),), (("register", 1),), (("unregister", 1),)]),
-    "an agent leaves": (ONE, [(("unregister", 1),), (("failure", 1, "broken"),), (("heartbeat", 1),)]),
-    "a beat meets the check": (SILENT, [(("check",),), (("heartbeat", 1),), (("check",),)]),
+    "an agent is unregistered": (ONE, [(("unregister", 1),), (("failure", 1, "broken"),), (("heartbeat", 1),)]),
+    "a heartbeat meets the check": (SILENT, [(("check",),), (("heartbeat", 1),), (("check",),)]),
     "silence while time passes": (ONE, [(("advance", 30), ("check",)), (("heartbeat", 1),), (("status", 1),)]),
     "one restart is claimed twice": (
         DEAD,
@@ -35,7 +35,7 @@ SCENARIOS: dict[str, tuple[tuple[Step, ...], list[tuple[Step, ...]]]] = {
         (*DEAD, ("begin_restart", 1)),
         [(("recover", 1),), (("restart_failed", 1, "no"),), (("needing",),)],
     ),
-    "the last restart fails and the agent is forgiven": (
+    "the last restart fails and the agent is reset": (
         (*DEAD, ("begin_restart", 1)),
         [(("restart_failed", 1, "no"),), (("reset", 1),), (("needing",),)],
     ),
@@ -50,7 +50,7 @@ SCENARIOS: dict[str, tuple[tuple[Step, ...], list[tuple[Step, ...]]]] = {
 
 @pytest.mark.parametrize(("before", "programs"), SCENARIOS.values(), ids=SCENARIOS)
 def test_overseers_are_linearizable(before, programs, explored) -> None:
-    """Whoever goes first, threads see an overseer that does one thing at a time [O3] [O4] [O7] [O9] [C6] [T36]."""
+    """The threads get the answers of an overseer that runs one call at a time [O3] [O4] [O7] [O9] [C6] [T36]."""
     threads = [doing(*steps) for steps in programs]
     explored(
         "schedules", explore(lambda: Swarm(CONFIG, *before), threads, linearizable(lambda: PureSwarm(CONFIG, *before)))

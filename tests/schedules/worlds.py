@@ -290,7 +290,7 @@ def calling(face: Face, *endings: str) -> Program:
 
 
 class Swarm(Named):
-    """An overseer whose agents have numbers, and what its sink was told."""
+    """An overseer whose agents have numbers, and its events."""
 
     def __init__(self, config: OverseerConfig, *before: Step) -> None:
         self.clock, self.events = FakeClock(), EventRecorder()
@@ -351,17 +351,17 @@ class Swarm(Named):
 
     def outcome(self) -> object:
         assert [event.sequence for event in self.events.events] == list(range(1, len(self.events.events) + 1))
-        told = [(event.topic.removeprefix("arb.swarm."), dict(event.payload)) for event in self.events.events]
-        return self.swarm(), self.needing(), told
+        emitted = [(event.topic.removeprefix("arb.swarm."), dict(event.payload)) for event in self.events.events]
+        return self.swarm(), self.needing(), emitted
 
 
 class PureSwarm(Named):
-    """An overseer's machine, and what it emits."""
+    """The machine of an overseer, and its events."""
 
     def __init__(self, config: OverseerConfig, *before: Step) -> None:
         self.clock = FakeClock()
-        self.told: list[object] = []
-        self.machine = OverseerMachine(config, lambda topic, payload, moment: self.told.append((topic, payload)))
+        self.emitted: list[object] = []
+        self.machine = OverseerMachine(config, lambda topic, payload, moment: self.emitted.append((topic, payload)))
         self.all(before)
 
     @property
@@ -423,4 +423,4 @@ class PureSwarm(Named):
         self.clock.advance(seconds)
 
     def outcome(self) -> object:
-        return self.swarm(), self.needing(), self.told
+        return self.swarm(), self.needing(), self.emitted

@@ -1,4 +1,4 @@
-"""The overseer under threads and several event loops, which meet at random lines of the package."""
+"""The overseer under threads and several event loops, which switch at random lines of the package."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ BOTH = ["asyncio", "trio"]
 
 @pytest.fixture
 def overseer(clock: FakeClock, events: EventRecorder) -> Overseer:
-    """Return an overseer whose agents may be restarted often and at once."""
+    """Return an overseer whose agents may be restarted often and without a cooldown."""
     config = OverseerConfig(max_restart_attempts=1000, restart_cooldown_secs=0)
     return Overseer(config, clock=clock, sink=events)
 
 
 def many(times: int, act: Callable[..., object], *args: object) -> Callable[[], None]:
-    """Return a job that calls `act` this many times."""
+    """Return a job that calls a function so many times."""
 
     def job() -> None:
         for _ in range(times):
@@ -49,12 +49,12 @@ def topics(events: EventRecorder) -> Counter[str]:
 
 
 def check_numbers(events: EventRecorder) -> None:
-    """Check that the events arrived once each, in order."""
+    """Check that the events came in order, each once."""
     assert [event.sequence for event in events.events] == list(range(1, len(events.events) + 1))
 
 
 def check_story(events: EventRecorder, overseer: Overseer) -> None:
-    """Check that each agent's events follow each other step by step, and end in its current health."""
+    """Check that each agent's events follow from each other and end in the agent's current health."""
     check_numbers(events)
     healths: dict[str, AgentHealth] = {}
     for event in events.events:
@@ -70,7 +70,7 @@ def check_story(events: EventRecorder, overseer: Overseer) -> None:
         elif kind == "failed":
             previous, health = AgentHealth(event.payload["previous_health"]), AgentHealth(event.payload["health"])
             assert health > previous
-            # An improvement that does not reach Healthy emits no event, so the last known health may be worse.
+            # An improvement that stops short of Healthy emits no event, so the health of the last event may be worse.
             assert previous <= healths[agent_id]
             healths[agent_id] = health
         elif kind == "recovered":
@@ -84,22 +84,22 @@ def check_story(events: EventRecorder, overseer: Overseer) -> None:
 
 
 @SEEDS
-def test_every_failure_is_counted_and_every_edge_told_once(
+def test_every_failure_is_counted_and_every_worsening_emitted_once(
     seed: int, overseer: Overseer, events: EventRecorder
 ) -> None:
-    """Failures from many threads add up, and each worsening is one event, in order. [O3] [O5] [T36]"""
+    """Failures from many threads add up, and each worsening emits one event, in order. [O3] [O5] [T36]"""
     agent_id = overseer.register_agent("Worker")
     Interleaver(seed).run([many(5, overseer.record_agent_failure, agent_id, "broken")] * 4)
     status = overseer.get_agent_status(agent_id)
     assert (status.consecutive_failures, status.health) == (20, AgentHealth.DEAD)
-    told = [(event.payload["health"], event.payload["consecutive_failures"]) for event in events.events[1:]]
-    assert told == [("Degraded", 1), ("Unhealthy", 3), ("Dead", 6)]
+    worsenings = [(event.payload["health"], event.payload["consecutive_failures"]) for event in events.events[1:]]
+    assert worsenings == [("Degraded", 1), ("Unhealthy", 3), ("Dead", 6)]
     check_story(events, overseer)
 
 
 @SEEDS
-def test_the_swarms_counts_are_the_agents_own(seed: int, overseer: Overseer, events: EventRecorder) -> None:
-    """Whatever the threads do to the agents, the swarm's counts match the agents' statuses. [O10] [O14]"""
+def test_the_counts_of_the_swarm_are_those_of_its_agents(seed: int, overseer: Overseer, events: EventRecorder) -> None:
+    """Whatever threads do to the agents, the counts of the swarm match the agents' statuses. [O10] [O14]"""
     swarm = [overseer.register_agent("Worker") for _ in range(3)]
 
     def work(own: UUID, others: list[UUID]) -> None:
@@ -130,10 +130,10 @@ def test_the_swarms_counts_are_the_agents_own(seed: int, overseer: Overseer, eve
 
 
 @SEEDS
-def test_a_silent_agent_is_found_by_one_of_many_watchers(
+def test_a_silent_agent_is_found_by_one_of_many_checks(
     seed: int, clock: FakeClock, overseer: Overseer, events: EventRecorder
 ) -> None:
-    """Of several checks at once, exactly one finds each silent agent, and one event is emitted. [O4] [O5]"""
+    """Of several checks at once, exactly one finds each silent agent, and its death emits one event. [O4] [O5]"""
     swarm = [overseer.register_agent("Worker") for _ in range(5)]
     clock.advance(30)
     found = Interleaver(seed).run([overseer.check_heartbeats] * 4)
@@ -143,22 +143,20 @@ def test_a_silent_agent_is_found_by_one_of_many_watchers(
 
 
 @SEEDS
-def test_beats_and_checks_at_once_leave_no_agent_in_between(
-    seed: int, clock: FakeClock, overseer: Overseer, events: EventRecorder
-) -> None:
-    """An agent that sends a heartbeat during a check ends alive, with as many recoveries as deaths. [O4] [O5]"""
+def test_heartbeats_and_checks_at_once(seed: int, clock: FakeClock, overseer: Overseer, events: EventRecorder) -> None:
+    """An agent that sends heartbeats during checks ends alive, with as many recoveries as deaths. [O4] [O5]"""
     swarm = [overseer.register_agent("Worker") for _ in range(3)]
 
     def beat() -> None:
         for agent_id in swarm:
             overseer.record_agent_heartbeat(agent_id)
 
-    def judge() -> None:
+    def check() -> None:
         for _ in range(3):
             clock.advance(30)
             overseer.check_heartbeats()
 
-    Interleaver(seed).run([many(3, beat), judge, many(3, beat)])
+    Interleaver(seed).run([many(3, beat), check, many(3, beat)])
     beat()
     assert overseer.get_swarm_health().healthy_agents == 3
     assert topics(events)["agent.failed"] == topics(events)["agent.recovered"]
@@ -167,8 +165,8 @@ def test_beats_and_checks_at_once_leave_no_agent_in_between(
 
 
 @SEEDS
-def test_an_id_is_given_away_once(seed: int, overseer: Overseer, events: EventRecorder) -> None:
-    """When several threads register one id, one succeeds. [O1]"""
+def test_an_id_is_registered_once(seed: int, overseer: Overseer, events: EventRecorder) -> None:
+    """Of several threads that register one id, one succeeds. [O1]"""
     agent_id = uuid4()
 
     def register() -> bool:
@@ -190,7 +188,7 @@ def test_an_id_is_given_away_once(seed: int, overseer: Overseer, events: EventRe
 def test_an_attempt_is_opened_once_and_every_recovery_counted(
     seed: int, overseer: Overseer, events: EventRecorder
 ) -> None:
-    """Threads that begin one restart count it once; recoveries without an open attempt count each. [O7] [T33]"""
+    """Threads that begin one restart count it once; recoveries without an attempt count each. [O7] [T33]"""
     agent_id = overseer.register_agent("Worker")
     many(6, overseer.record_agent_failure, agent_id, "broken")()
     Interleaver(seed).run([partial(overseer.begin_restart, agent_id)] * 4)
@@ -203,8 +201,8 @@ def test_an_attempt_is_opened_once_and_every_recovery_counted(
 
 
 @SEEDS
-def test_exhaustion_is_told_once(seed: int, clock: FakeClock, events: EventRecorder) -> None:
-    """Several failed restarts at once use up the restart budget once. [O7]"""
+def test_exhaustion_is_emitted_once(seed: int, clock: FakeClock, events: EventRecorder) -> None:
+    """Several failed restarts at once exhaust an agent once. [O7]"""
     overseer = Overseer(OverseerConfig(max_restart_attempts=2), clock=clock, sink=events)
     agent_id = overseer.register_agent("Worker")
     Interleaver(seed).run([many(2, overseer.record_restart_failure, agent_id, "no container")] * 3)
@@ -214,8 +212,8 @@ def test_exhaustion_is_told_once(seed: int, clock: FakeClock, events: EventRecor
 
 
 @SEEDS
-def test_once_a_recovery_has_returned_no_old_handle_beats(seed: int, clock: FakeClock, events: EventRecorder) -> None:
-    """A report by a handle and the recovery of its agent happen one after the other. [O12] [T32]"""
+def test_old_handles_are_stale_once_a_recovery_has_returned(seed: int, clock: FakeClock, events: EventRecorder) -> None:
+    """A report of a handle and the recovery of its agent happen one after the other, never at once. [O12] [T32]"""
     overseer = Overseer(clock=clock, sink=events)
 
     async def scene() -> None:
@@ -270,8 +268,8 @@ def test_a_sink_that_calls_back_gets_its_events_in_order(seed: int, clock: FakeC
     assert topics(events)["agent.recovered"] >= 2
 
 
-def test_a_sink_that_hangs_holds_up_nobody(clock: FakeClock) -> None:
-    """While one thread hangs in the sink, others report and read, and their events follow later. [C4]"""
+def test_a_sink_that_hangs_blocks_no_other_thread(clock: FakeClock) -> None:
+    """While one thread is blocked in the sink, others report and read; their events follow when it continues. [C4]"""
     entered, go_on = threading.Event(), threading.Event()
     events = EventRecorder()
 
@@ -299,8 +297,8 @@ def test_a_sink_that_hangs_holds_up_nobody(clock: FakeClock) -> None:
 
 
 @SEEDS
-def test_pausing_is_told_on_the_edge_only(seed: int, overseer: Overseer, events: EventRecorder) -> None:
-    """Threads that pause and resume at once give alternating events. [O9]"""
+def test_pausing_emits_on_the_edge_only(seed: int, overseer: Overseer, events: EventRecorder) -> None:
+    """Threads that pause and resume at once emit the two events in strict alternation. [O9]"""
     Interleaver(seed).run([overseer.pause_swarm] * 4)
     assert topics(events) == {"paused": 1}
     Interleaver(seed).run([overseer.resume_swarm] * 4)
@@ -312,7 +310,7 @@ def test_pausing_is_told_on_the_edge_only(seed: int, overseer: Overseer, events:
 
 
 def test_resuming_wakes_every_waiter_in_every_loop(overseer: Overseer) -> None:
-    """Waiters of four loops in four threads, on both backends, all continue, even if a new pause follows. [O9]"""
+    """Resuming wakes the tasks of four event loops, on both backends, even if a pause follows at once. [O9]"""
     loops, waiters = 4, 5
     all_wait = threading.Barrier(loops + 1)
     woken: list[str] = []
@@ -347,7 +345,7 @@ def test_resuming_wakes_every_waiter_in_every_loop(overseer: Overseer) -> None:
 @BACKENDS
 @SEEDS
 def test_no_resumption_is_missed(seed: int, backend: str, overseer: Overseer) -> None:
-    """However a wait and its resume interleave, the waiter continues. [O9]"""
+    """A waiting task is woken in whatever order the wait and the resumption happen. [O9]"""
     rounds = 5
     ready, over = threading.Barrier(3), threading.Barrier(3)
 
@@ -370,7 +368,7 @@ def test_no_resumption_is_missed(seed: int, backend: str, overseer: Overseer) ->
 
 @BACKENDS
 def test_a_resumption_at_any_line_of_a_wait_ends_it(backend: str, clock: FakeClock) -> None:
-    """A resume from another thread between any two lines of a wait ends the wait. [O9]"""
+    """A resumption by another thread between any two lines of a wait wakes the waiting task. [O9]"""
 
     class Scene:
         def __init__(self) -> None:
@@ -408,7 +406,7 @@ def test_a_resumption_at_any_line_of_a_wait_ends_it(backend: str, clock: FakeClo
 
 @BACKENDS
 def test_a_waiter_that_is_cancelled_is_forgotten(backend: str, overseer: Overseer) -> None:
-    """A cancelled waiter does not affect the others, and its loop may be closed when the swarm resumes. [O9]"""
+    """Cancelling a waiting task affects no other, and its event loop may have ended when the swarm is resumed. [O9]"""
     overseer.pause_swarm()
 
     async def give_up() -> None:
@@ -431,7 +429,7 @@ def test_a_waiter_that_is_cancelled_is_forgotten(backend: str, overseer: Oversee
 
 @BACKENDS
 def test_an_agent_in_another_loop_stops_at_its_checkpoint(backend: str, overseer: Overseer) -> None:
-    """`checkpoint` holds an agent while another thread pauses the swarm, and sends a heartbeat afterwards. [O12]"""
+    """`checkpoint` waits while the swarm is paused by another thread, and sends a heartbeat when it continues. [O12]"""
     at_work, paused, waiting = threading.Event(), threading.Event(), threading.Event()
     done: list[UUID] = []
 

@@ -1,4 +1,4 @@
-"""Defects that were found in other supervisors: each test fails on such a defect."""
+"""Defects that were reported of other supervisors: each test fails if this one has the same defect."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def overseer(clock: FakeClock, events: EventRecorder) -> Overseer:
 
 
 def kill(overseer: Overseer, agent_id: UUID) -> None:
-    """Record failures until the agent is Dead."""
+    """Report failures until the agent is Dead."""
     for _ in range(DEADLY):
         overseer.record_agent_failure(agent_id, "broken")
 
@@ -46,20 +46,20 @@ def health(overseer: Overseer, agent_id: UUID) -> AgentHealth:
     return overseer.get_agent_status(agent_id).health
 
 
-def told(events: EventRecorder, topic: str) -> list[Event]:
+def events_of(events: EventRecorder, topic: str) -> list[Event]:
     """Return the events of a topic."""
     return [event for event in events.events if event.topic == f"arb.swarm.{topic}"]
 
 
 async def beat_for(clock: FakeClock, beat: Callable[[], object], *, every: float = 5.0) -> None:
-    """Send heartbeats at a regular interval."""
+    """Send heartbeats regularly."""
     while True:
         beat()
         await clock.sleep(every)
 
 
 async def until_exhausted(supervise: Callable[[], Awaitable[object]], ends: list[AgentExhaustedError]) -> None:
-    """Supervise, and append the error that this ends with."""
+    """Supervise, and keep the error of the end."""
     try:
         await supervise()
     except AgentExhaustedError as end:
@@ -72,13 +72,13 @@ async def until_exhausted(supervise: Callable[[], Awaitable[object]], ends: list
 async def test_a_hung_main_is_cancelled_and_restarted(
     clock: FakeClock, overseer: Overseer, events: EventRecorder
 ) -> None:
-    """Under `supervise` with manual heartbeats, a hanging main is Dead by silence, and the next one starts. [T30]"""
-    lives: list[AgentHandle] = []
+    """Under `supervise` with manual heartbeats, a main that hangs is Dead by silence and started again. [T30]"""
+    handles: list[AgentHandle] = []
     ended: list[AgentHandle] = []
 
     async def main(agent: AgentHandle) -> None:
-        assert lives == ended, "the next incarnation started before the last one had ended"
-        lives.append(agent)
+        assert handles == ended, "the next incarnation started before the last one had ended"
+        handles.append(agent)
         try:
             agent.heartbeat()
             await anyio.sleep_forever()
@@ -89,36 +89,36 @@ async def test_a_hung_main_is_cancelled_and_restarted(
         agent_id = await tasks.start(partial(overseer.supervise, "Scanner", main, heartbeat="manual"))
         await clock.run_for(29.9)
         assert health(overseer, agent_id) is AgentHealth.HEALTHY
-        assert len(lives) == 1
+        assert len(handles) == 1
         await clock.run_for(10.2)
-        assert len(lives) == 2
+        assert len(handles) == 2
         with pytest.raises(StaleAgentError):
-            lives[0].heartbeat()
+            handles[0].heartbeat()
         tasks.cancel_scope.cancel()
-    assert [event.payload["reason"] for event in told(events, "agent.failed")] == ["heartbeat_timeout"]
-    assert [event.payload["reason"] for event in told(events, "agent.recovered")] == ["restart"]
+    assert [event.payload["reason"] for event in events_of(events, "agent.failed")] == ["heartbeat_timeout"]
+    assert [event.payload["reason"] for event in events_of(events, "agent.recovered")] == ["restart"]
 
 
 async def test_a_main_that_hangs_for_ever_ends_in_a_timeout(clock: FakeClock, overseer: Overseer) -> None:
-    """When every incarnation hangs, `supervise` gives up, and the cause is a `TimeoutError`. [T30]"""
-    lives: list[AgentHandle] = []
+    """When every incarnation hangs, `supervise` gives up, caused by a `TimeoutError`. [T30]"""
+    handles: list[AgentHandle] = []
     ends: list[AgentExhaustedError] = []
 
     async def main(agent: AgentHandle) -> None:
-        lives.append(agent)
+        handles.append(agent)
         await anyio.sleep_forever()
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(until_exhausted, partial(overseer.supervise, "Scanner", main, heartbeat="manual"), ends)
         await clock.run_for(3600)
         tasks.cancel_scope.cancel()
-    assert len(lives) == 4
+    assert len(handles) == 4
     assert [type(end.__cause__) for end in ends] == [TimeoutError]
     assert health(overseer, ends[0].agent_id) is AgentHealth.DEAD
 
 
-async def test_a_hung_agent_block_is_seen_when_its_beats_are_manual(clock: FakeClock, overseer: Overseer) -> None:
-    """`run` finds a hanging block stale with manual heartbeats, and not with automatic ones. [T30]"""
+async def test_a_hung_agent_block_is_found_if_its_heartbeats_are_manual(clock: FakeClock, overseer: Overseer) -> None:
+    """`run` finds a hung block with manual heartbeats, but not one with automatic heartbeats. [T30]"""
 
     async def hang(heartbeat: str, *, task_status: anyio.abc.TaskStatus[UUID]) -> None:
         async with overseer.agent("Scanner", heartbeat=heartbeat) as agent:
@@ -139,10 +139,10 @@ async def test_a_hung_agent_block_is_seen_when_its_beats_are_manual(clock: FakeC
 # --- T31 --------------------------------------------------------------------------------------------------------------
 
 
-async def test_a_stalled_watcher_declares_nobody_dead(
+async def test_a_stalled_watcher_makes_no_agent_dead(
     clock: FakeClock, overseer: Overseer, events: EventRecorder
 ) -> None:
-    """Five stalls of the loop, far longer than the timeout, make none of 200 agents with heartbeats Dead. [T31]"""
+    """Five stalls of the event loop, far longer than the timeout, make none of 200 beating agents Dead. [T31]"""
     swarm = [overseer.register_agent("Worker") for _ in range(200)]
 
     def beat() -> None:
@@ -159,10 +159,10 @@ async def test_a_stalled_watcher_declares_nobody_dead(
             assert overseer.get_swarm_health().dead_agents == 0
         await clock.run_for(60)
         tasks.cancel_scope.cancel()
-    assert told(events, "agent.failed") == []
+    assert events_of(events, "agent.failed") == []
 
 
-async def test_after_a_stall_the_silent_are_found_all_the_same(clock: FakeClock, overseer: Overseer) -> None:
+async def test_agents_that_are_silent_after_a_stall_are_found(clock: FakeClock, overseer: Overseer) -> None:
     """A stall counts as one heartbeat: an agent that stays silent for a full timeout after it is Dead. [T31]"""
     silent = overseer.register_agent("Worker")
     async with anyio.create_task_group() as tasks:
@@ -176,8 +176,8 @@ async def test_after_a_stall_the_silent_are_found_all_the_same(clock: FakeClock,
         tasks.cancel_scope.cancel()
 
 
-async def test_a_stall_does_not_revive_the_stale(clock: FakeClock, overseer: Overseer) -> None:
-    """An agent that was stale before the stall is stale after it. [T31]"""
+async def test_a_stall_does_not_revive_a_stale_agent(clock: FakeClock, overseer: Overseer) -> None:
+    """An agent that was stale before a stall is stale after it. [T31]"""
     silent = overseer.register_agent("Worker")
     async with anyio.create_task_group() as tasks:
         await tasks.start(overseer.run)
@@ -191,7 +191,7 @@ async def test_a_stall_does_not_revive_the_stale(clock: FakeClock, overseer: Ove
 
 @pytest.mark.parametrize(("late", "found"), [(0.0, True), (10.0, True), (10.000000001, False)])
 async def test_one_interval_late_is_not_a_stall(clock: FakeClock, late: float, found: bool) -> None:
-    """A tick up to one interval late still judges; one nanosecond later it counts as a stall. [T31]"""
+    """A check up to one interval late marks stale agents; one nanosecond later it counts as a stall. [T31]"""
     overseer = Overseer(OverseerConfig(heartbeat_interval_secs=10, heartbeat_timeout_secs=10), clock=clock)
     silent = overseer.register_agent("Worker")
     async with anyio.create_task_group() as tasks:
@@ -207,11 +207,11 @@ async def test_one_interval_late_is_not_a_stall(clock: FakeClock, late: float, f
 async def test_a_stall_restarts_no_supervised_agent(
     clock: FakeClock, overseer: Overseer, events: EventRecorder, heartbeat: str
 ) -> None:
-    """Supervisors share the stalled loop, and none of them restarts its agent because of the stall. [T31]"""
-    lives: list[AgentHandle] = []
+    """A stall of the event loop that supervisors share restarts none of their agents. [T31]"""
+    handles: list[AgentHandle] = []
 
     async def main(agent: AgentHandle) -> None:
-        lives.append(agent)
+        handles.append(agent)
         await beat_for(clock, agent.heartbeat, every=10.0)
 
     async with anyio.create_task_group() as tasks:
@@ -222,15 +222,15 @@ async def test_a_stall_restarts_no_supervised_agent(
             clock.advance(1000)
             await clock.run_for(0)
         tasks.cancel_scope.cancel()
-    assert len(lives) == 5
-    assert told(events, "agent.failed") == []
+    assert len(handles) == 5
+    assert events_of(events, "agent.failed") == []
 
 
 # --- T32 --------------------------------------------------------------------------------------------------------------
 
 
-async def test_a_zombie_does_not_beat_for_the_next_incarnation(clock: FakeClock, overseer: Overseer) -> None:
-    """The handle of a restarted agent's block is stale, and its heartbeats do not hide the new one's silence. [T32]"""
+async def test_an_old_handle_does_not_beat_for_the_next_incarnation(clock: FakeClock, overseer: Overseer) -> None:
+    """An old handle is stale, and its heartbeats do not hide the silence of the new incarnation. [T32]"""
     refused: list[float] = []
 
     def beat(agent: AgentHandle) -> None:
@@ -239,14 +239,14 @@ async def test_a_zombie_does_not_beat_for_the_next_incarnation(clock: FakeClock,
         except StaleAgentError:
             refused.append(clock.monotonic())
 
-    async def zombie(*, task_status: anyio.abc.TaskStatus[UUID]) -> None:
+    async def outdated(*, task_status: anyio.abc.TaskStatus[UUID]) -> None:
         async with overseer.agent("Scanner", heartbeat="manual") as agent:
             task_status.started(agent.agent_id)
             await beat_for(clock, partial(beat, agent))
 
     async with anyio.create_task_group() as tasks:
         await tasks.start(overseer.run)
-        agent_id = await tasks.start(zombie)
+        agent_id = await tasks.start(outdated)
         await clock.run_for(12)
         assert refused == []
         overseer.begin_restart(agent_id)
@@ -259,17 +259,17 @@ async def test_a_zombie_does_not_beat_for_the_next_incarnation(clock: FakeClock,
         tasks.cancel_scope.cancel()
 
 
-async def test_the_automatic_beat_of_a_restarted_agent_stops(clock: FakeClock, overseer: Overseer) -> None:
-    """A block's automatic heartbeat ends with its incarnation. [T32]"""
+async def test_the_automatic_heartbeats_of_a_restarted_agent_stop(clock: FakeClock, overseer: Overseer) -> None:
+    """The automatic heartbeats of a block end with its incarnation. [T32]"""
 
-    async def zombie(*, task_status: anyio.abc.TaskStatus[UUID]) -> None:
+    async def outdated(*, task_status: anyio.abc.TaskStatus[UUID]) -> None:
         async with overseer.agent("Scanner") as agent:
             task_status.started(agent.agent_id)
             await anyio.sleep_forever()
 
     async with anyio.create_task_group() as tasks:
         await tasks.start(overseer.run)
-        agent_id = await tasks.start(zombie)
+        agent_id = await tasks.start(outdated)
         await clock.run_for(60)
         assert health(overseer, agent_id) is AgentHealth.HEALTHY
         overseer.record_agent_recovery(agent_id)
@@ -278,16 +278,16 @@ async def test_the_automatic_beat_of_a_restarted_agent_stops(clock: FakeClock, o
         tasks.cancel_scope.cancel()
 
 
-async def test_a_supervised_main_that_resists_its_end_is_stale_meanwhile(
+async def test_a_supervised_main_that_resists_its_cancellation_is_stale(
     clock: FakeClock, overseer: Overseer, events: EventRecorder
 ) -> None:
-    """A shielded main that goes on reporting can neither undo its death nor report for its successor. [T32]"""
-    lives: list[AgentHandle] = []
+    """A main that shields itself and goes on reporting revives neither itself nor its successor. [T32]"""
+    handles: list[AgentHandle] = []
     refused: list[str] = []
 
     async def main(agent: AgentHandle) -> None:
-        lives.append(agent)
-        if len(lives) > 1:
+        handles.append(agent)
+        if len(handles) > 1:
             await beat_for(clock, agent.heartbeat)
         with anyio.CancelScope(shield=True):
             await clock.sleep(100)
@@ -296,23 +296,23 @@ async def test_a_supervised_main_that_resists_its_end_is_stale_meanwhile(
                     report()
                 except StaleAgentError as error:
                     refused.append(str(error.agent_id))
-            assert len(lives) == 1
+            assert len(handles) == 1
 
     async with anyio.create_task_group() as tasks:
         agent_id = await tasks.start(partial(overseer.supervise, "Scanner", main, heartbeat="manual"))
         await clock.run_for(99)
-        meanwhile = (len(lives), health(overseer, agent_id))
+        meanwhile = (len(handles), health(overseer, agent_id))
         await clock.run_for(11)
-        assert meanwhile == (1, AgentHealth.DEAD)  # after the shield: a failure inside it would hang
-        assert len(lives) == 2
+        assert meanwhile == (1, AgentHealth.DEAD)  # not before the shield has ended, or a failure would hang
+        assert len(handles) == 2
         assert health(overseer, agent_id) is AgentHealth.HEALTHY
         tasks.cancel_scope.cancel()
     assert refused == [str(agent_id)] * 3
-    assert [event.payload["reason"] for event in told(events, "agent.recovered")] == ["restart"]
+    assert [event.payload["reason"] for event in events_of(events, "agent.recovered")] == ["restart"]
 
 
 async def test_the_handle_of_an_agent_that_has_ended_is_stale(overseer: Overseer) -> None:
-    """A handle whose block has ended, or whose agent was unregistered, raises at every use. [T32]"""
+    """A handle raises at every use after its block has ended or its agent was unregistered. [T32]"""
     async with overseer.agent("Scanner") as agent:
         pass
     async with overseer.agent("Trader") as other:
@@ -333,7 +333,7 @@ async def test_the_handle_of_an_agent_that_has_ended_is_stale(overseer: Overseer
 async def test_a_crash_loop_gets_no_more_restarts_than_its_budget(
     clock: FakeClock, overseer: Overseer, events: EventRecorder, watchers: int
 ) -> None:
-    """An agent that dies after every restart is restarted three times, however many loops watch it. [T33]"""
+    """An agent that dies after every restart is restarted three times, however many loops run. [T33]"""
     agent_id = overseer.register_agent("Worker")
     restarts: list[float] = []
 
@@ -354,13 +354,13 @@ async def test_a_crash_loop_gets_no_more_restarts_than_its_budget(
         tasks.cancel_scope.cancel()
     assert len(restarts) == 3
     assert overseer.get_agent_status(agent_id).restart_count == 3
-    assert len(told(events, "agent.exhausted")) == 1
+    assert len(events_of(events, "agent.exhausted")) == 1
 
 
-async def test_a_crashing_main_is_started_once_and_restarted_thrice(
+async def test_a_crashing_main_is_restarted_three_times(
     clock: FakeClock, overseer: Overseer, events: EventRecorder
 ) -> None:
-    """Under `supervise` the restart budget holds as well, and the last error is the cause. [T33]"""
+    """Under `supervise` the budget holds too, and the last error is the cause of giving up. [T33]"""
     starts: list[float] = []
     ends: list[AgentExhaustedError] = []
 
@@ -377,12 +377,12 @@ async def test_a_crashing_main_is_started_once_and_restarted_thrice(
         tasks.cancel_scope.cancel()
     assert len(starts) == 4
     assert [str(end.__cause__) for end in ends] == ["crash 4"]
-    assert len(told(events, "agent.exhausted")) == 1
-    assert {event.payload["reason"] for event in told(events, "agent.failed")} == {"crashed"}
+    assert len(events_of(events, "agent.exhausted")) == 1
+    assert {event.payload["reason"] for event in events_of(events, "agent.failed")} == {"crashed"}
 
 
 async def test_a_slow_restart_is_not_begun_twice(clock: FakeClock, overseer: Overseer) -> None:
-    """While an attempt is under way, later ticks start no other one. [T33]"""
+    """While an attempt is under way, later checks do not restart the agent. [T33]"""
     agent_id = overseer.register_agent("Worker")
     begun: list[float] = []
 
@@ -408,7 +408,7 @@ async def test_a_slow_restart_is_not_begun_twice(clock: FakeClock, overseer: Ove
 async def test_a_restart_that_raises_is_no_recovery(
     clock: FakeClock, overseer: Overseer, events: EventRecorder, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A restart that raises leaves the agent Dead, is counted and logged, and emits no recovery. [T34]"""
+    """If the callback raises, the agent stays Dead without a recovery; the error is counted, kept and logged. [T34]"""
     agent_id = overseer.register_agent("Worker")
     attempts: list[float] = []
 
@@ -425,19 +425,19 @@ async def test_a_restart_that_raises_is_no_recovery(
         assert (status.health, status.restart_count) == (AgentHealth.DEAD, 1)
         assert status.error_message is not None
         assert status.error_message.startswith("ConnectionError")
-        assert told(events, "agent.recovered") == []
+        assert events_of(events, "agent.recovered") == []
         assert "ConnectionError: no container" in caplog.text
         await clock.run_for(115)
         tasks.cancel_scope.cancel()
     assert len(attempts) == 3
     assert health(overseer, agent_id) is AgentHealth.HEALTHY
-    assert [event.payload["restart_count"] for event in told(events, "agent.recovered")] == [3]
+    assert [event.payload["restart_count"] for event in events_of(events, "agent.recovered")] == [3]
 
 
 async def test_an_agent_that_died_by_silence_is_dead_after_a_restart_that_failed(
     clock: FakeClock, overseer: Overseer
 ) -> None:
-    """A heartbeat after a failed restart leaves the agent Dead. [T34]"""
+    """A heartbeat after a failed restart does not revive the agent. [T34]"""
     agent_id = overseer.register_agent("Worker")
     clock.advance(30)
     overseer.check_heartbeats()
@@ -448,7 +448,7 @@ async def test_an_agent_that_died_by_silence_is_dead_after_a_restart_that_failed
 
 
 async def test_a_restart_that_the_host_cancels_is_not_counted(clock: FakeClock, overseer: Overseer) -> None:
-    """Cancelling `run` in the middle of a restart is neither a recovery nor a failure. [T34]"""
+    """A restart that is cancelled with `run` is neither a recovery nor a failure. [T34]"""
     agent_id = overseer.register_agent("Worker")
 
     async def restart(restarted: UUID, agent_type: str) -> None:
@@ -471,7 +471,7 @@ async def test_a_restart_that_the_host_cancels_is_not_counted(clock: FakeClock, 
 async def test_rare_crashes_never_use_up_the_budget(
     clock: FakeClock, overseer: Overseer, events: EventRecorder
 ) -> None:
-    """Ten crashes, with ten good minutes after each restart, each have the whole restart budget. [T35]"""
+    """Of ten crashes, each ten minutes after the last restart, each is the first one that counts. [T35]"""
     agent_id = overseer.register_agent("Worker")
 
     async def restart(restarted: UUID, agent_type: str) -> None:
@@ -488,13 +488,13 @@ async def test_rare_crashes_never_use_up_the_budget(
             await clock.run_for(600)
             assert overseer.get_agent_status(agent_id).restart_count == 0
         tasks.cancel_scope.cancel()
-    assert told(events, "agent.exhausted") == []
+    assert events_of(events, "agent.exhausted") == []
 
 
 async def test_rare_crashes_never_end_a_supervised_agent(
     clock: FakeClock, overseer: Overseer, events: EventRecorder
 ) -> None:
-    """A main that crashes after ten good minutes each time is restarted each time. [T35]"""
+    """A main that crashes after ten minutes each time is restarted each time. [T35]"""
     starts: list[float] = []
 
     async def main(agent: AgentHandle) -> None:
@@ -509,13 +509,13 @@ async def test_rare_crashes_never_end_a_supervised_agent(
         assert overseer.get_all_agent_statuses() == []
         tasks.cancel_scope.cancel()
     assert len(starts) == 10
-    assert told(events, "agent.exhausted") == []
+    assert events_of(events, "agent.exhausted") == []
 
 
 async def test_a_recovery_does_not_give_the_budget_back(
     clock: FakeClock, overseer: Overseer, events: EventRecorder
 ) -> None:
-    """A main that crashes just before its restart count returns to zero is exhausted: a crash loop ends. [T35]"""
+    """A main that crashes just before its restart count expires is exhausted, so a crash loop ends. [T35]"""
     starts: list[float] = []
     ends: list[AgentExhaustedError] = []
 
@@ -530,14 +530,14 @@ async def test_a_recovery_does_not_give_the_budget_back(
         tasks.cancel_scope.cancel()
     assert len(starts) == 4
     assert len(ends) == 1
-    assert len(told(events, "agent.exhausted")) == 1
+    assert len(events_of(events, "agent.exhausted")) == 1
 
 
 # --- T36 --------------------------------------------------------------------------------------------------------------
 
 
-async def test_a_sink_finds_the_state_that_it_is_told_of(clock: FakeClock) -> None:
-    """When a sink gets an event, the overseer's status shows the same state. [T36]"""
+async def test_a_sink_finds_the_state_of_its_event(clock: FakeClock) -> None:
+    """When a sink gets an event, the overseer is in the state that the event reports. [T36]"""
     seen: list[tuple[object, object]] = []
 
     def sink(event: Event) -> None:
@@ -559,8 +559,8 @@ async def test_a_sink_finds_the_state_that_it_is_told_of(clock: FakeClock) -> No
     assert all(shown == found for shown, found in seen)
 
 
-async def test_a_sink_may_restart_the_agent_that_it_is_told_of(clock: FakeClock, events: EventRecorder) -> None:
-    """A sink that acts on an event causes later events, which follow in order. [T36]"""
+async def test_a_sink_may_restart_the_agent_of_its_event(clock: FakeClock, events: EventRecorder) -> None:
+    """A sink that changes the overseer causes later events, which come after the current one, in order. [T36]"""
 
     def sink(event: Event) -> None:
         events(event)
@@ -586,7 +586,7 @@ async def test_a_sink_may_restart_the_agent_that_it_is_told_of(clock: FakeClock,
 
 @pytest.mark.parametrize("death", ["silence", "failures"])
 async def test_the_dead_are_restarted_with_a_cooldown_between(clock: FakeClock, death: str) -> None:
-    """However an agent died, `run` restarts it, and never within the cooldown after the last attempt. [T37]"""
+    """`run` restarts an agent whatever it died of, and never within the cooldown after the last attempt. [T37]"""
     overseer = Overseer(OverseerConfig(max_restart_attempts=5), clock=clock)
     agent_id = overseer.register_agent("Worker")
     begun: list[float] = []
@@ -614,7 +614,7 @@ async def test_the_dead_are_restarted_with_a_cooldown_between(clock: FakeClock, 
 async def test_a_supervised_agent_is_restarted_at_once_and_then_with_a_cooldown(
     clock: FakeClock, overseer: Overseer
 ) -> None:
-    """Under `supervise` the first restart follows at once, and each later one after exactly the cooldown. [T37]"""
+    """Under `supervise` the first restart comes at once, and each other exactly after the cooldown. [T37]"""
     starts: list[float] = []
     ends: list[AgentExhaustedError] = []
 
@@ -648,16 +648,16 @@ async def test_an_agent_that_beats_while_every_call_fails_reaches_dead(
         assert (status.health, status.consecutive_failures) == (AgentHealth.DEAD, DEADLY)
         await clock.run_for(600)
         assert health(overseer, agent.agent_id) is AgentHealth.DEAD
-    assert [event.payload["health"] for event in told(events, "agent.failed")] == ["Degraded", "Unhealthy", "Dead"]
+    assert [event.payload["health"] for event in events_of(events, "agent.failed")] == ["Degraded", "Unhealthy", "Dead"]
 
 
 async def test_a_supervised_main_whose_every_call_fails_is_restarted(clock: FakeClock, overseer: Overseer) -> None:
     """Automatic heartbeats do not hide reported failures from the supervisor. [T38]"""
-    lives: list[AgentHandle] = []
+    handles: list[AgentHandle] = []
 
     async def main(agent: AgentHandle) -> None:
-        lives.append(agent)
-        while len(lives) == 1:
+        handles.append(agent)
+        while len(handles) == 1:
             await clock.sleep(20)
             agent.failure("every call fails")
         await anyio.sleep_forever()
@@ -665,14 +665,16 @@ async def test_a_supervised_main_whose_every_call_fails_is_restarted(clock: Fake
     async with anyio.create_task_group() as tasks:
         await tasks.start(overseer.supervise, "Worker", main)
         await clock.run_for(119)
-        assert len(lives) == 1
+        assert len(handles) == 1
         await clock.run_for(1)
-        assert len(lives) == 2
+        assert len(handles) == 2
         tasks.cancel_scope.cancel()
 
 
-async def test_a_blip_heals_by_beats_alone(clock: FakeClock, overseer: Overseer, events: EventRecorder) -> None:
-    """A heartbeat clears the count once `failure_memory_secs` have passed since the last failure, not before. [T38]"""
+async def test_an_old_failure_is_cleared_by_a_heartbeat(
+    clock: FakeClock, overseer: Overseer, events: EventRecorder
+) -> None:
+    """A heartbeat clears the failure count once the last failure is as old as the memory, and not before. [T38]"""
     agent_id = overseer.register_agent("Worker")
     overseer.record_agent_failure(agent_id, "blip")
     clock.advance(29.999999999)
@@ -681,14 +683,14 @@ async def test_a_blip_heals_by_beats_alone(clock: FakeClock, overseer: Overseer,
     clock.advance(0.000000001)
     overseer.record_agent_heartbeat(agent_id)
     assert health(overseer, agent_id) is AgentHealth.HEALTHY
-    assert [event.payload["reason"] for event in told(events, "agent.recovered")] == ["heartbeat"]
+    assert [event.payload["reason"] for event in events_of(events, "agent.recovered")] == ["heartbeat"]
 
 
 # --- T39 --------------------------------------------------------------------------------------------------------------
 
 
-async def test_a_mass_death_is_no_mass_start(clock: FakeClock, overseer: Overseer) -> None:
-    """Of 200 agents that die together, at most ten are restarted at a time, and all of them in the end. [T39]"""
+async def test_agents_that_die_together_are_not_all_restarted_at_once(clock: FakeClock, overseer: Overseer) -> None:
+    """Of 200 agents that die together, ten are restarted at a time, until all have been. [T39]"""
     swarm = [overseer.register_agent("Worker") for _ in range(200)]
     running = 0
     peak = 0
@@ -720,8 +722,8 @@ async def test_a_mass_death_is_no_mass_start(clock: FakeClock, overseer: Oversee
     assert overseer.get_swarm_health().overall_health is AgentHealth.HEALTHY
 
 
-async def test_restarts_that_hang_leave_the_watch_going(clock: FakeClock, overseer: Overseer) -> None:
-    """Restarts that never end use up their limit only: `run` still detects silent agents. [T39]"""
+async def test_restarts_that_hang_do_not_stop_the_checks(clock: FakeClock, overseer: Overseer) -> None:
+    """Restarts that hang count against the limit, but `run` still finds silent agents. [T39]"""
     stuck = [overseer.register_agent("Worker") for _ in range(20)]
     for agent_id in stuck:
         kill(overseer, agent_id)
@@ -745,7 +747,7 @@ Restart = Callable[[UUID, str], Awaitable[object]]
 
 @pytest.mark.parametrize("limit", [1, 3])
 async def test_the_limit_of_concurrent_restarts_is_the_configured_one(clock: FakeClock, limit: int) -> None:
-    """`max_concurrent_restarts` is the limit, and a failed restart no longer counts towards it. [T39]"""
+    """`max_concurrent_restarts` is the limit, and a restart that fails makes way for the next one. [T39]"""
     overseer = Overseer(OverseerConfig(max_concurrent_restarts=limit, max_restart_attempts=1), clock=clock)
     swarm = [overseer.register_agent("Worker") for _ in range(9)]
     running: list[UUID] = []

@@ -1,4 +1,4 @@
-"""What the tests of the overseer share."""
+"""Fixtures of the overseer's tests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from swarmguard import Overseer, OverseerConfig
 
 @pytest.fixture
 def build(clock, events):
-    """Make an overseer by the test's clock, whose events are recorded, from fields of its configuration."""
+    """Build an overseer with the test's clock, whose events are recorded, from fields of its configuration."""
 
     def build(registry=None, **config):
         return Overseer(OverseerConfig(**config), clock=clock, sink=events, registry=registry)
@@ -19,5 +19,5 @@ def build(clock, events):
 
 @pytest.fixture
 def overseer(build):
-    """Give an overseer with the default configuration."""
+    """Return an overseer with the default configuration."""
     return build()

@@ -30,17 +30,17 @@ def fail(overseer, agent, times):
 
 
 def health(overseer, agent):
-    """Read an agent's health."""
+    """Return an agent's health."""
     return overseer.get_agent_status(agent).health
 
 
 def payloads(events, topic):
-    """Return what the events of a topic say."""
+    """Return the payloads of the events of a topic."""
     return [dict(event.payload) for event in events.events if event.topic == f"arb.swarm.{topic}"]
 
 
 class UnprintableError(Exception):
-    """An exception whose text cannot be had."""
+    """An exception whose `__str__` raises."""
 
     def __str__(self):
         """Fail."""
@@ -51,7 +51,7 @@ class UnprintableError(Exception):
 
 
 def test_new_agent_is_healthy(overseer, events, clock):
-    """A new agent is Healthy and fresh, has a random id, and is announced. [O1]"""
+    """A new agent is Healthy and fresh, has a random id, and emits `agent.started`. [O1]"""
     clock.advance(5)
     agent = overseer.register_agent("Scanner")
     assert isinstance(agent, UUID)
@@ -69,7 +69,7 @@ def test_new_agent_is_healthy(overseer, events, clock):
 
 
 def test_ids_are_unique(overseer):
-    """An id that is given is used, and may be taken once at a time. [O1]"""
+    """A given id is used; it cannot be registered twice at a time. [O1]"""
     agent = uuid4()
     assert overseer.register_agent("Scanner", agent) == agent
     with pytest.raises(DuplicateAgentError) as caught:
@@ -80,8 +80,8 @@ def test_ids_are_unique(overseer):
     assert overseer.register_agent("Executor", agent) == agent
 
 
-def test_registering_again_starts_afresh(overseer):
-    """An id that is registered again knows nothing of the agent that had it before. [O1]"""
+def test_registering_again_starts_anew(overseer):
+    """An id that is registered again keeps nothing of the earlier agent. [O1]"""
     agent = overseer.register_agent("Scanner")
     fail(overseer, agent, 7)
     overseer.begin_restart(agent)
@@ -93,7 +93,7 @@ def test_registering_again_starts_afresh(overseer):
 
 @pytest.mark.parametrize("state", ["healthy", "stale", "dead", "down"])
 def test_unregistering(overseer, events, clock, state):
-    """An agent can be unregistered whatever its state, leaves nothing behind, and is announced. [O1]"""
+    """An agent can be unregistered in any state, leaves nothing behind, and emits `agent.stopped`. [O1]"""
     agent = overseer.register_agent("Scanner")
     if state == "stale":
         clock.advance(30)
@@ -114,7 +114,7 @@ def test_unregistering(overseer, events, clock, state):
 
 @pytest.mark.parametrize(("method", "args"), BY_ID)
 def test_unknown_agents(overseer, events, method, args):
-    """Every method that takes an id raises for one that is not registered, and creates nothing. [O1]"""
+    """Every method that takes an id raises for an id that is not registered, and changes nothing. [O1]"""
     stranger = uuid4()
     with pytest.raises(UnknownAgentError) as caught:
         getattr(overseer, method)(stranger, *args)
@@ -125,7 +125,7 @@ def test_unknown_agents(overseer, events, method, args):
 
 @pytest.mark.parametrize(("method", "args"), BY_ID)
 def test_ids_of_wrong_types(overseer, method, args):
-    """An id that is no UUID is a TypeError that names it. [O1]"""
+    """An id that is not a UUID raises a `TypeError` that names it. [O1]"""
     with pytest.raises(TypeError, match="agent_id must be a UUID, got 'scanner-1'"):
         getattr(overseer, method)("scanner-1", *args)
 
@@ -155,12 +155,12 @@ def test_registering_is_checked(overseer, events, args, error, message):
     ],
 )
 def test_overseer_is_checked(kwargs, message):
-    """An overseer takes nothing of a wrong type."""
+    """The constructor refuses arguments of a wrong type."""
     with pytest.raises(TypeError, match=message):
         Overseer(**kwargs)
 
 
-def test_overseer_shows_what_it_was_given(clock):
+def test_overseer_has_config_and_clock(clock):
     """The configuration and the clock can be read."""
     config = OverseerConfig(heartbeat_timeout_secs=7)
     overseer = Overseer(config, clock=clock)
@@ -176,7 +176,7 @@ def test_overseer_shows_what_it_was_given(clock):
     [(0, HEALTHY), (1, DEGRADED), (2, DEGRADED), (3, UNHEALTHY), (5, UNHEALTHY), (6, DEAD), (7, DEAD), (60, DEAD)],
 )
 def test_health_by_failures(overseer, failures, expected):
-    """Failures in a row make an agent Degraded, Unhealthy and Dead. [O2]"""
+    """Consecutive failures make an agent Degraded, Unhealthy and Dead. [O2]"""
     agent = overseer.register_agent("Scanner")
     fail(overseer, agent, failures)
     status = overseer.get_agent_status(agent)
@@ -197,7 +197,7 @@ def test_health_by_failures(overseer, failures, expected):
     ],
 )
 def test_error_messages(overseer, events, error, message):
-    """A text stays as it is; an exception's begins with its type's name. [O3, O12]"""
+    """A text is kept as it is; the message of an exception begins with the name of its type. [O3, O12]"""
     agent = overseer.register_agent("Scanner")
     overseer.record_agent_failure(agent, error)
     assert overseer.get_agent_status(agent).error_message == message
@@ -206,7 +206,7 @@ def test_error_messages(overseer, events, error, message):
 
 @pytest.mark.parametrize("method", ["record_agent_failure", "record_restart_failure"])
 def test_errors_of_wrong_types(overseer, method):
-    """An error is a text or an exception, and nothing is recorded for anything else. [O3]"""
+    """An error must be a text or an exception; anything else is refused and not recorded. [O3]"""
     agent = overseer.register_agent("Scanner")
     with pytest.raises(TypeError, match="error must be a str or an exception, got 5"):
         getattr(overseer, method)(agent, 5)
@@ -215,7 +215,7 @@ def test_errors_of_wrong_types(overseer, method):
 
 @pytest.mark.parametrize("failures", [1, 3, 6, 9])
 def test_success_heals(overseer, events, failures):
-    """A success sets the count to zero, from any health, and the last error stays to be read. [O3]"""
+    """A success clears the failure count, from any health, and keeps the last error message. [O3]"""
     agent = overseer.register_agent("Scanner")
     fail(overseer, agent, failures)
     overseer.record_agent_success(agent)
@@ -227,7 +227,7 @@ def test_success_heals(overseer, events, failures):
 
 
 def test_success_is_a_sign_of_life(overseer, clock):
-    """A success refreshes, and makes a stale agent fresh. [O3]"""
+    """A success is a sign of life, and makes a stale agent fresh. [O3]"""
     agent = overseer.register_agent("Scanner")
     clock.advance(29)
     overseer.record_agent_success(agent)
@@ -241,7 +241,7 @@ def test_success_is_a_sign_of_life(overseer, clock):
 
 
 def test_failure_is_no_sign_of_life(overseer, clock):
-    """A failure does not refresh. [O3]"""
+    """A failure is not a sign of life. [O3]"""
     agent = overseer.register_agent("Scanner")
     clock.advance(29)
     fail(overseer, agent, 1)
@@ -264,8 +264,8 @@ def test_success_ends_being_down(overseer):
 
 
 @pytest.mark.parametrize("failures", [1, 5])
-def test_blip_heals_by_heartbeats(overseer, events, clock, failures):
-    """A heartbeat clears the count once the memory of the last failure is over, at its edge. [O3]"""
+def test_heartbeat_clears_old_failures(overseer, events, clock, failures):
+    """A heartbeat clears the failure count once the last failure is `failure_memory_secs` old, not before. [O3]"""
     agent = overseer.register_agent("Scanner")
     fail(overseer, agent, failures)
     clock.advance(29.999)
@@ -279,7 +279,7 @@ def test_blip_heals_by_heartbeats(overseer, events, clock, failures):
 
 
 def test_memory_starts_with_the_last_failure(overseer, clock):
-    """Each failure is remembered anew. [O3]"""
+    """Each failure starts `failure_memory_secs` again. [O3]"""
     agent = overseer.register_agent("Scanner")
     fail(overseer, agent, 1)
     clock.advance(20)
@@ -290,7 +290,7 @@ def test_memory_starts_with_the_last_failure(overseer, clock):
 
 
 def test_dead_by_failures_is_not_cleared_by_heartbeats(overseer, clock):
-    """An agent that is Dead by failures needs more than beats, however many. [O3]"""
+    """No number of heartbeats revives an agent that is Dead by failures. [O3]"""
     agent = overseer.register_agent("Scanner")
     fail(overseer, agent, 6)
     for _ in range(100):
@@ -299,8 +299,8 @@ def test_dead_by_failures_is_not_cleared_by_heartbeats(overseer, clock):
     assert health(overseer, agent) is DEAD
 
 
-def test_beating_while_failing_still_dies(overseer, clock):
-    """An agent that beats while every call fails reaches Dead. [O3]"""
+def test_heartbeats_do_not_hide_failures(overseer, clock):
+    """An agent that sends heartbeats while every call fails reaches Dead. [O3]"""
     agent = overseer.register_agent("Scanner")
     for _ in range(6):
         fail(overseer, agent, 1)
@@ -309,7 +309,7 @@ def test_beating_while_failing_still_dies(overseer, clock):
     assert health(overseer, agent) is DEAD
 
 
-def test_no_memory_no_healing(build, clock):
+def test_no_failure_memory(build, clock):
     """With `failure_memory_secs=None` heartbeats never clear the count. [O3]"""
     overseer = build(failure_memory_secs=None)
     agent = overseer.register_agent("Scanner")
@@ -332,12 +332,12 @@ def test_memory_of_zero(build):
 
 
 def test_stale_at_the_timeout(overseer, events, clock):
-    """An agent is marked stale at the timeout and not before, once. [O4]"""
+    """A check marks an agent as stale at the timeout and not before, once. [O4]"""
     agent = overseer.register_agent("Scanner")
     clock.advance(29.999)
     assert overseer.check_heartbeats() == []
     clock.advance(0.001)
-    assert health(overseer, agent) is HEALTHY, "nothing is judged but by a check"
+    assert health(overseer, agent) is HEALTHY, "only a check marks an agent"
     assert overseer.check_heartbeats() == [agent]
     assert overseer.check_heartbeats() == []
     status = overseer.get_agent_status(agent)
@@ -356,7 +356,7 @@ def test_stale_at_the_timeout(overseer, events, clock):
 
 
 def test_only_the_silent_are_stale(overseer, clock):
-    """A check marks those that are silent and nobody else, the longest silent first. [O4]"""
+    """A check marks only the silent agents, the longest silent first. [O4]"""
     first, second, third = (overseer.register_agent("Scanner") for _ in range(3))
     clock.advance(10)
     overseer.record_agent_heartbeat(first)
@@ -369,7 +369,7 @@ def test_only_the_silent_are_stale(overseer, clock):
 
 
 def test_heartbeat_clears_staleness(overseer, events, clock):
-    """A stale agent that beats is what its failures make it. [O4]"""
+    """The health of a stale agent that sends a heartbeat is that of its failures. [O4]"""
     well, ill = overseer.register_agent("Scanner"), overseer.register_agent("Scanner")
     clock.advance(20)
     fail(overseer, ill, 3)
@@ -385,7 +385,7 @@ def test_heartbeat_clears_staleness(overseer, events, clock):
 
 
 def test_dead_agents_go_stale_as_well(overseer, events, clock):
-    """An agent that is Dead already is marked and returned, and not announced again. [O4, O5]"""
+    """An agent that is Dead already is marked as stale and returned, without a second event. [O4, O5]"""
     agent = overseer.register_agent("Scanner")
     fail(overseer, agent, 6)
     clock.advance(30)
@@ -396,7 +396,7 @@ def test_dead_agents_go_stale_as_well(overseer, events, clock):
 
 
 def test_stale_and_failed(overseer, clock):
-    """Health is the worst of the readings: freshness does not make up for failures. [O2]"""
+    """Health is the worst of the readings: a heartbeat does not make up for failures. [O2]"""
     agent = overseer.register_agent("Scanner")
     fail(overseer, agent, 6)
     clock.advance(30)
@@ -407,7 +407,7 @@ def test_stale_and_failed(overseer, clock):
 
 
 def test_time_does_not_go_back(overseer, clock):
-    """A thread that has read the clock early and comes late sets no beat back. [O4]"""
+    """A thread that has read the clock early and gets the lock late does not make a heartbeat older. [O4]"""
     agent = overseer.register_agent("Scanner")
     clock.advance(20)
     overseer.record_agent_heartbeat(agent)
@@ -420,22 +420,22 @@ def test_time_does_not_go_back(overseer, clock):
 # Events
 
 
-def test_each_worsening_is_told_once(overseer, events):
-    """`agent.failed` comes with each worsening and tells what the agent was and is. [O5]"""
+def test_each_worsening_emits_one_event(overseer, events):
+    """`agent.failed` is emitted for each worsening, with the health before and after. [O5]"""
     agent = overseer.register_agent("Scanner")
     fail(overseer, agent, 8)
-    told = payloads(events, "agent.failed")
-    assert [(p["previous_health"], p["health"], p["consecutive_failures"]) for p in told] == [
+    failed = payloads(events, "agent.failed")
+    assert [(p["previous_health"], p["health"], p["consecutive_failures"]) for p in failed] == [
         ("Healthy", "Degraded", 1),
         ("Degraded", "Unhealthy", 3),
         ("Unhealthy", "Dead", 6),
     ]
-    assert {p["reason"] for p in told} == {"failures"}
-    assert {p["error"] for p in told} == {"boom"}
+    assert {p["reason"] for p in failed} == {"failures"}
+    assert {p["error"] for p in failed} == {"boom"}
 
 
-def test_worsening_again_is_told_again(overseer, events, clock):
-    """What has got better without being well can worsen again. [O5]"""
+def test_worsening_again_emits_again(overseer, events, clock):
+    """Health that has improved without being Healthy can get worse again, which emits another event. [O5]"""
     agent = overseer.register_agent("Scanner")
     for _ in range(2):
         clock.advance(20)
@@ -446,8 +446,8 @@ def test_worsening_again_is_told_again(overseer, events, clock):
     assert [p["health"] for p in payloads(events, "agent.failed")] == ["Degraded", "Dead", "Dead"]
 
 
-def test_silence_does_not_tell_of_an_old_error(overseer, events, clock):
-    """The error of `agent.failed` is that of its own cause: silence has none. [O5]"""
+def test_silence_does_not_report_an_old_error(overseer, events, clock):
+    """The error of `agent.failed` is the one that caused it; silence has none. [O5]"""
     agent = overseer.register_agent("Scanner")
     fail(overseer, agent, 1)
     clock.advance(30)
@@ -455,8 +455,8 @@ def test_silence_does_not_tell_of_an_old_error(overseer, events, clock):
     assert [p["error"] for p in payloads(events, "agent.failed")] == ["boom", None]
 
 
-def test_beats_of_the_well_are_silent(overseer, events):
-    """Beats and successes of a Healthy agent emit nothing. [O5]"""
+def test_reports_of_healthy_agents_emit_nothing(overseer, events):
+    """Heartbeats and successes of a Healthy agent emit no events. [O5]"""
     agent = overseer.register_agent("Scanner")
     events.clear()
     overseer.record_agent_heartbeat(agent)
@@ -465,7 +465,7 @@ def test_beats_of_the_well_are_silent(overseer, events):
 
 
 def test_topics_and_source(build, events):
-    """Topics bear the configured prefix, and the source is the overseer. [C3]"""
+    """Topics begin with the configured prefix, and the source is `overseer`. [C3]"""
     overseer = build(topic_prefix="my.swarm")
     overseer.register_agent("Scanner")
     overseer.pause_swarm()
@@ -475,7 +475,7 @@ def test_topics_and_source(build, events):
 
 
 def test_sink_may_call_back(clock):
-    """A sink is called outside the lock, after the change, and may use the overseer. [C4]"""
+    """A sink is called outside the lock, after the change, and may call the overseer. [C4]"""
     seen = []
 
     def sink(event):
@@ -492,7 +492,7 @@ def test_sink_may_call_back(clock):
 
 
 def test_bus_is_a_sink(clock):
-    """An overseer's events reach the subscribers of a bus. [C5]"""
+    """An `EventBus` can be the sink of an overseer. [C5]"""
     bus = EventBus()
     overseer = Overseer(clock=clock, sink=bus)
     with bus.subscribe("arb.swarm.agent.*") as subscription:
@@ -501,8 +501,8 @@ def test_bus_is_a_sink(clock):
         assert [event.topic for event in subscription.drain()] == ["arb.swarm.agent.started"]
 
 
-def test_nobody_listens(clock):
-    """Without a sink everything works and nothing is told."""
+def test_no_sink(clock):
+    """An overseer works without a sink."""
     overseer = Overseer(OverseerConfig(max_restart_attempts=0), clock=clock)
     agent = overseer.register_agent("Scanner")
     fail(overseer, agent, 6)

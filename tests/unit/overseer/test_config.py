@@ -20,7 +20,7 @@ DURATIONS = [
 
 
 def test_defaults():
-    """The defaults are those of the contract. [O]"""
+    """The defaults are the documented ones. [O]"""
     assert attrs.asdict(OverseerConfig()) == {
         "heartbeat_interval_secs": 10.0,
         "heartbeat_timeout_secs": 30.0,
@@ -37,7 +37,7 @@ def test_defaults():
 
 @pytest.mark.parametrize("field", DURATIONS)
 def test_durations_become_floats(field):
-    """A duration is given as int, float or timedelta and kept as a float of seconds."""
+    """A duration can be an int, a float or a timedelta, and is stored as a float of seconds."""
     for value in (90, 90.0, timedelta(minutes=1.5)):
         kept = getattr(OverseerConfig(**{field: value}), field)
         assert kept == 90.0
@@ -47,7 +47,7 @@ def test_durations_become_floats(field):
 @pytest.mark.parametrize("field", DURATIONS)
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -1, timedelta(seconds=-1), 10**400])
 def test_durations_out_of_range(field, value):
-    """A duration that is not finite or is negative is a ValueError that names the field."""
+    """A duration that is not finite or is negative raises a `ValueError` that names the field."""
     with pytest.raises(ValueError, match=f"{field} must be a finite number of seconds"):
         OverseerConfig(**{field: value})
 
@@ -55,14 +55,14 @@ def test_durations_out_of_range(field, value):
 @pytest.mark.parametrize("field", DURATIONS)
 @pytest.mark.parametrize("value", ["10", True, object])
 def test_durations_of_wrong_types(field, value):
-    """A duration of another type is a TypeError that names the field."""
+    """A duration of another type raises a `TypeError` that names the field."""
     with pytest.raises(TypeError, match=f"{field} must be a number of seconds"):
         OverseerConfig(**{field: value})
 
 
 @pytest.mark.parametrize("field", DURATIONS)
 def test_zero_durations(field):
-    """Zero is refused where it has no meaning: for the interval and the timeout."""
+    """Zero is refused for the interval and the timeout, where it has no meaning."""
     if field.startswith("heartbeat"):
         with pytest.raises(ValueError, match=f"{field} must be a finite number of seconds, more than 0"):
             OverseerConfig(**{field: 0})
@@ -72,7 +72,7 @@ def test_zero_durations(field):
 
 @pytest.mark.parametrize("field", DURATIONS)
 def test_durations_of_none(field):
-    """None is allowed for the memory and the reset alone."""
+    """None is allowed for the failure memory and the restart reset only."""
     if field in ("failure_memory_secs", "restart_reset_secs"):
         assert getattr(OverseerConfig(**{field: None}), field) is None
     else:
@@ -98,14 +98,14 @@ def test_durations_of_none(field):
     ],
 )
 def test_other_fields_are_checked(field, value, error):
-    """What is out of range is a ValueError, what is of a wrong type a TypeError; both name the field and the value."""
+    """A value out of range raises a `ValueError`, one of a wrong type a `TypeError`; both name field and value."""
     with pytest.raises(error, match=field) as caught:
         OverseerConfig(**{field: value})
     assert repr(value) in str(caught.value)
 
 
 def test_edges_are_allowed():
-    """The ends of the ranges belong to them."""
+    """The limits of the ranges are allowed."""
     OverseerConfig(max_restart_attempts=0, max_concurrent_restarts=1, restart_backoff_multiplier=0.5)
 
 
@@ -120,8 +120,8 @@ def test_config_is_a_value():
         OverseerConfig(1.0)
 
 
-def test_automatic_beats_fit_into_the_timeout():
-    """Agents beat every interval, or every half timeout where the interval is no shorter than the timeout. [O12]"""
+def test_automatic_heartbeats_fit_into_the_timeout():
+    """Agents beat every interval, or every half timeout if the interval is not shorter than the timeout. [O12]"""
     assert OverseerConfig().beat_every_secs == 10.0
     assert OverseerConfig(heartbeat_interval_secs=10, heartbeat_timeout_secs=10).beat_every_secs == 5.0
     assert OverseerConfig(heartbeat_interval_secs=99, heartbeat_timeout_secs=10).beat_every_secs == 5.0

@@ -1,4 +1,4 @@
-"""`async with overseer.agent(…)` and the handle it gives."""
+"""`async with overseer.agent(...)` and its handle."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ pytestmark = pytest.mark.anyio
 
 
 class FatalError(BaseException):
-    """A `BaseException` that is no `Exception`."""
+    """A `BaseException` that is not an `Exception`."""
 
 
 async def test_block_is_an_agent(overseer, events):
-    """The block registers an agent and unregisters it at its end. [O12]"""
+    """The block registers an agent, and unregisters it at its end. [O12]"""
     async with overseer.agent("Scanner") as agent:
         assert overseer.get_agent_status(agent.agent_id).agent_type == agent.agent_type == "Scanner"
     assert overseer.get_all_agent_statuses() == []
@@ -28,7 +28,7 @@ async def test_block_is_an_agent(overseer, events):
 
 
 async def test_id_of_the_block(overseer):
-    """The id may be given, and must be free. [O12]"""
+    """The id can be given, and must not be registered. [O12]"""
     chosen = uuid4()
     async with overseer.agent("Scanner", chosen) as agent:
         assert agent.agent_id == chosen
@@ -50,15 +50,15 @@ async def test_id_of_the_block(overseer):
     ],
 )
 async def test_arguments_are_checked(overseer, args, heartbeat, error, message):
-    """What is wrong is refused before anything is registered. [O12]"""
+    """A wrong argument is refused before the agent is registered. [O12]"""
     with pytest.raises(error, match=message):
         async with overseer.agent(*args, heartbeat=heartbeat):
             raise AssertionError("the block was entered")
     assert overseer.get_all_agent_statuses() == []
 
 
-async def test_beats_on_its_own(overseer, clock):
-    """An agent beats every interval while its block runs, and its loop with it. [O12]"""
+async def test_automatic_heartbeats(overseer, clock):
+    """A background task sends a heartbeat every interval while the block runs. [O12]"""
     async with overseer.agent("Scanner") as agent:
         await clock.run_for(9)
         assert overseer.get_agent_status(agent.agent_id).seconds_since_heartbeat == 9.0
@@ -68,8 +68,8 @@ async def test_beats_on_its_own(overseer, clock):
             assert overseer.get_agent_status(agent.agent_id).seconds_since_heartbeat == 9.0
 
 
-async def test_manual_agents_do_not_beat_on_their_own(overseer, clock):
-    """With `heartbeat="manual"` only the handle beats, so that a hang is seen. [O12, T30]"""
+async def test_manual_agents_send_no_automatic_heartbeats(overseer, clock):
+    """With `heartbeat="manual"` only the handle sends heartbeats, so a hang is found. [O12, T30]"""
     async with overseer.agent("Scanner", heartbeat="manual") as agent:
         await clock.run_for(20)
         agent.heartbeat()
@@ -80,7 +80,7 @@ async def test_manual_agents_do_not_beat_on_their_own(overseer, clock):
 
 
 async def test_handle_reports(overseer, clock):
-    """The handle reports beats, successes and failures. [O12]"""
+    """The handle reports heartbeats, successes and failures. [O12]"""
     async with overseer.agent("Scanner", heartbeat="manual") as agent:
         clock.advance(5)
         agent.failure(ValueError("boom"))
@@ -95,7 +95,7 @@ async def test_handle_reports(overseer, clock):
 
 
 async def test_repr_of_a_handle(overseer):
-    """A handle shows its agent and its incarnation."""
+    """The repr of a handle has its agent and its incarnation."""
     async with overseer.agent("Scanner") as agent:
         assert repr(agent) == f"<AgentHandle 'Scanner' {agent.agent_id} incarnation 1>"
 
@@ -103,8 +103,8 @@ async def test_repr_of_a_handle(overseer):
 # Checkpoints
 
 
-async def test_checkpoint_beats(overseer, clock):
-    """A checkpoint is a beat. [O12]"""
+async def test_checkpoint_sends_a_heartbeat(overseer, clock):
+    """A checkpoint sends a heartbeat. [O12]"""
     async with overseer.agent("Scanner", heartbeat="manual") as agent:
         clock.advance(5)
         await agent.checkpoint()
@@ -112,7 +112,7 @@ async def test_checkpoint_beats(overseer, clock):
 
 
 async def test_checkpoint_waits_while_paused(overseer, clock):
-    """A checkpoint waits while the swarm is paused, even if it is resumed for an instant only. [O12, O9]"""
+    """A checkpoint waits while the swarm is paused, even if it is paused again at once after resuming. [O12, O9]"""
     passed = []
     async with overseer.agent("Scanner") as agent, anyio.create_task_group() as tasks:
 
@@ -133,7 +133,7 @@ async def test_checkpoint_waits_while_paused(overseer, clock):
 
 
 async def test_checkpoint_is_a_point_of_cancellation(overseer):
-    """An agent that only meets checkpoints can be cancelled. [O12]"""
+    """An agent that only awaits checkpoints can be cancelled. [O12]"""
     with anyio.CancelScope() as scope:
         async with overseer.agent("Scanner") as agent:
             scope.cancel()
@@ -142,7 +142,7 @@ async def test_checkpoint_is_a_point_of_cancellation(overseer):
 
 
 async def test_agent_that_ends_while_its_checkpoint_waits(overseer, clock):
-    """A checkpoint that waited for too long says so. [O12]"""
+    """A checkpoint raises if the handle became stale while it waited. [O12]"""
     async with overseer.agent("Scanner") as agent, anyio.create_task_group() as tasks:
 
         async def work():
@@ -160,7 +160,7 @@ async def test_agent_that_ends_while_its_checkpoint_waits(overseer, clock):
 
 
 async def refuses_everything(handle):
-    """Check that a handle is stale."""
+    """Check that every method of a stale handle raises."""
     for method, args in (("heartbeat", ()), ("success", ()), ("failure", ("boom",))):
         with pytest.raises(StaleAgentError) as caught:
             getattr(handle, method)(*args)
@@ -178,7 +178,7 @@ async def test_handle_of_an_ended_agent(overseer):
 
 
 async def test_handle_of_an_agent_that_was_registered_again(overseer):
-    """An id that is registered again does not revive the handles of the agent that had it before. [O12, T32]"""
+    """Registering an id again does not revive the handles of the earlier agent. [O12, T32]"""
     async with overseer.agent("Scanner") as agent:
         overseer.unregister_agent(agent.agent_id)
         overseer.register_agent("Scanner", agent.agent_id)
@@ -187,7 +187,7 @@ async def test_handle_of_an_agent_that_was_registered_again(overseer):
 
 
 async def test_handle_of_an_earlier_incarnation(overseer, clock):
-    """After a restart the old handle is stale, its beats end, and its end leaves the new one alone. [O12, T32]"""
+    """After a restart the old handle is stale, and its block neither beats nor unregisters the agent. [O12, T32]"""
     async with overseer.agent("Scanner") as agent:
         overseer.record_agent_recovery(agent.agent_id)
         await refuses_everything(agent)
@@ -196,8 +196,8 @@ async def test_handle_of_an_earlier_incarnation(overseer, clock):
     assert overseer.get_agent_status(agent.agent_id).health is DEAD
 
 
-async def test_zombie_that_fails_is_not_the_new_one(overseer):
-    """What an earlier incarnation raises is no failure of the new one. [O12, T32]"""
+async def test_error_of_an_earlier_incarnation(overseer):
+    """An exception of an earlier incarnation is not a failure of the new one. [O12, T32]"""
     with pytest.raises(ValueError, match="boom"):
         async with overseer.agent("Scanner") as agent:
             overseer.record_agent_recovery(agent.agent_id)
@@ -205,14 +205,14 @@ async def test_zombie_that_fails_is_not_the_new_one(overseer):
     assert overseer.get_agent_status(agent.agent_id).health is HEALTHY
 
 
-async def test_unregistered_by_somebody_else(overseer, events):
-    """A block whose agent is gone ends without complaint. [O12]"""
+async def test_unregistered_from_outside(overseer, events):
+    """A block whose agent was unregistered ends without an error. [O12]"""
     async with overseer.agent("Scanner") as agent:
         overseer.unregister_agent(agent.agent_id)
     assert events.topics.count("arb.swarm.agent.stopped") == 1
 
 
-# What leaves the block
+# Exceptions and cancellations
 
 
 @pytest.mark.parametrize("heartbeat", ["auto", "manual"])
@@ -220,8 +220,8 @@ async def test_unregistered_by_somebody_else(overseer, events):
     "error",
     [ValueError("boom"), StopIteration(3), StopAsyncIteration(), ExceptionGroup("several", [ValueError()])],
 )
-async def test_exception_is_recorded_and_goes_on(overseer, events, heartbeat, error):
-    """An exception is a failure of the agent, and reaches the user as it is. [O12]"""
+async def test_exception_is_recorded_and_propagates(overseer, events, heartbeat, error):
+    """An exception is a failure of the agent, and propagates unchanged. [O12]"""
     with pytest.raises(type(error)) as caught:
         async with overseer.agent("Scanner", heartbeat=heartbeat):
             raise error
@@ -241,8 +241,8 @@ async def test_exception_is_recorded_and_goes_on(overseer, events, heartbeat, er
         (BaseExceptionGroup("several", [FatalError(), ExceptionGroup("", [ValueError()])]), True),
     ],
 )
-async def test_what_is_no_exception_is_no_failure(overseer, events, error, failed):
-    """An interrupt is no failure of the agent, a group with an exception in it is; each goes on as it is. [O12]"""
+async def test_interrupt_is_not_a_failure(overseer, events, error, failed):
+    """An interrupt is not a failure, but a group with an `Exception` in it is; each propagates unchanged. [O12]"""
     with pytest.raises(type(error)) as caught:
         async with overseer.agent("Scanner"):
             raise error
@@ -251,8 +251,8 @@ async def test_what_is_no_exception_is_no_failure(overseer, events, error, faile
     assert events.topics[-1] == "arb.swarm.agent.stopped"
 
 
-async def test_exception_after_some_beats(overseer, clock):
-    """The task that beats leaves no trace on the exception. [O12]"""
+async def test_exception_after_some_heartbeats(overseer, clock):
+    """The background task leaves no trace on an exception of the block. [O12]"""
     error = ValueError("boom")
     with pytest.raises(ValueError, match="boom") as caught:
         async with overseer.agent("Scanner"):
@@ -262,7 +262,7 @@ async def test_exception_after_some_beats(overseer, clock):
 
 
 async def test_cancellation_is_no_failure(overseer, events):
-    """A cancelled agent has not failed, is unregistered, and the cancellation goes on. [O12]"""
+    """A cancelled agent has not failed and is unregistered, and the cancellation propagates. [O12]"""
     with anyio.CancelScope() as scope:
         async with overseer.agent("Scanner"):
             scope.cancel()
@@ -272,7 +272,7 @@ async def test_cancellation_is_no_failure(overseer, events):
 
 
 async def test_exception_under_a_cancelled_scope(overseer, events):
-    """An agent's own exception is not lost when it is cancelled at the same time. [O12]"""
+    """An exception of an agent that is cancelled at the same time is not lost. [O12]"""
     error = ValueError("boom")
     with pytest.raises(ValueError, match="boom") as caught, anyio.CancelScope() as scope:
         async with overseer.agent("Scanner"):
@@ -283,7 +283,7 @@ async def test_exception_under_a_cancelled_scope(overseer, events):
 
 
 async def test_scopes_inside_the_block(overseer):
-    """Scopes and task groups inside the block work as they do anywhere. [O12]"""
+    """Cancel scopes and task groups inside the block work as anywhere else. [O12]"""
     async with overseer.agent("Scanner") as agent:
         with anyio.move_on_after(0):
             await anyio.sleep_forever()
@@ -295,7 +295,7 @@ async def test_scopes_inside_the_block(overseer):
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 @pytest.mark.parametrize("heartbeat", ["auto", "manual"])
 async def test_native_cancellation(overseer, events, heartbeat):
-    """`Task.cancel()` of asyncio goes through the block like any cancellation. [O12]"""
+    """`Task.cancel()` of asyncio propagates through the block like any cancellation. [O12]"""
 
     async def agent():
         async with overseer.agent("Scanner", heartbeat=heartbeat):
@@ -312,7 +312,7 @@ async def test_native_cancellation(overseer, events, heartbeat):
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_native_timeout(overseer):
-    """`asyncio.timeout` around and inside the block works. [O12]"""
+    """`asyncio.timeout` works around and inside the block. [O12]"""
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0):
             async with overseer.agent("Scanner"):
@@ -324,7 +324,7 @@ async def test_native_timeout(overseer):
 
 
 async def test_clock_that_fails(build, clock, monkeypatch):
-    """If the beat cannot go on, the block is told so by the error itself. [O12]"""
+    """If the heartbeats cannot go on, the block raises the error of the clock. [O12]"""
     overseer = build()
 
     async def sleep(self, seconds):

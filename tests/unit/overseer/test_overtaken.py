@@ -1,4 +1,4 @@
-"""Reports that are overtaken by another thread, and by time, after they have read their clock."""
+"""Reports that another thread, and time, overtake after they have read the clock."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ READINGS = {
 
 
 @pytest.mark.parametrize("read", READINGS.values(), ids=READINGS)
-def test_what_a_reading_has_told_is_not_undone(read):
-    """A failure is no earlier than a reading that has not shown it, and so is not forgotten too soon [O3] [O10]."""
+def test_a_late_report_does_not_undo_a_reading(read):
+    """A late failure is not older than a reading before it, so it is not cleared too early [O3] [O10]."""
     clock = OvertakenClock()
     overseer = Overseer(OverseerConfig(failure_memory_secs=30), clock=clock)
     agent = overseer.register_agent("Scanner")

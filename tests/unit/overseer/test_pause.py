@@ -13,8 +13,8 @@ SAFETY = 30.0
 """Seconds after which a thread that should have ended is given up: a net, never a part of a test."""
 
 
-def test_pausing_is_told_on_the_edge(overseer, events):
-    """Pausing and resuming are idempotent, and only a change is told. [O9]"""
+def test_pausing_emits_on_the_edge(overseer, events):
+    """Pausing and resuming are idempotent, and only a change emits an event. [O9]"""
     assert not overseer.is_paused
     overseer.resume_swarm()
     for _ in range(2):
@@ -28,8 +28,8 @@ def test_pausing_is_told_on_the_edge(overseer, events):
     assert [dict(event.payload) for event in events.events] == [{}, {}]
 
 
-def test_nothing_is_judged_while_paused(overseer, clock):
-    """Silence is not judged while paused, and resuming gives everybody a full timeout. [O9]"""
+def test_no_agent_is_marked_while_paused(overseer, clock):
+    """No agent is marked as stale while paused, and resuming gives each a full timeout. [O9]"""
     agent = overseer.register_agent("Scanner")
     clock.advance(20)
     overseer.pause_swarm()
@@ -44,7 +44,7 @@ def test_nothing_is_judged_while_paused(overseer, clock):
 
 
 def test_everything_is_recorded_while_paused(overseer):
-    """Failures, successes, beats and restarts count while paused. [O9]"""
+    """Failures, successes, heartbeats and restarts are recorded while paused. [O9]"""
     agent = overseer.register_agent("Scanner")
     overseer.pause_swarm()
     for _ in range(6):
@@ -54,8 +54,8 @@ def test_everything_is_recorded_while_paused(overseer):
     assert overseer.get_agent_status(agent).health is AgentHealth.HEALTHY
 
 
-def test_resuming_revives_nobody(overseer, clock):
-    """An agent that was stale before the pause is stale after it, and as old as it was. [O9]"""
+def test_resuming_revives_no_stale_agent(overseer, clock):
+    """An agent that was stale before the pause is stale after it, and its last heartbeat is as old as it was. [O9]"""
     agent = overseer.register_agent("Scanner")
     clock.advance(30)
     overseer.check_heartbeats()
@@ -66,8 +66,8 @@ def test_resuming_revives_nobody(overseer, clock):
     assert (status.is_stale, status.seconds_since_heartbeat) == (True, 35.0)
 
 
-def test_beat_after_resuming_counts_from_itself(overseer, clock):
-    """A beat that is younger than the resumption is what counts. [O9]"""
+def test_heartbeat_after_resuming(overseer, clock):
+    """A heartbeat after the resumption starts the timeout again. [O9]"""
     early, late = overseer.register_agent("Scanner"), overseer.register_agent("Scanner")
     overseer.pause_swarm()
     overseer.resume_swarm()
@@ -85,7 +85,7 @@ async def test_waiting_when_not_paused(overseer):
 
 @pytest.mark.anyio
 async def test_every_waiter_wakes(overseer, clock):
-    """Resuming wakes every waiter of a loop, even if the swarm is paused again at once. [O9]"""
+    """Resuming wakes every waiting task of a loop, even if the swarm is paused again at once. [O9]"""
     woken = []
 
     async def wait(number):
@@ -105,7 +105,7 @@ async def test_every_waiter_wakes(overseer, clock):
 
 @pytest.mark.anyio
 async def test_cancelled_waiters_are_forgotten(overseer, clock):
-    """A waiter that is cancelled leaves nothing behind. [O9]"""
+    """A waiting task that is cancelled leaves nothing behind. [O9]"""
     overseer.pause_swarm()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(overseer.wait_until_resumed)
@@ -117,7 +117,7 @@ async def test_cancelled_waiters_are_forgotten(overseer, clock):
 
 
 def test_waiters_of_other_loops_and_threads_wake(overseer):
-    """One resumption wakes waiters on asyncio and on trio, in threads of their own. [O9]"""
+    """Resuming wakes tasks that wait on asyncio and on trio, each in its own thread. [O9]"""
     overseer.pause_swarm()
     about_to_wait = threading.Barrier(3)
 
@@ -141,7 +141,7 @@ def test_waiters_of_other_loops_and_threads_wake(overseer):
 
 
 def test_waiter_of_a_loop_that_has_ended(overseer):
-    """Resuming gets over a waiter whose loop has ended without it. [O9]"""
+    """Resuming ignores a waiting task whose event loop has ended. [O9]"""
     overseer.pause_swarm()
 
     async def leave_a_waiter():

@@ -1,4 +1,4 @@
-"""What an overseer shows of its swarm, and what keeping it costs."""
+"""The readings of an overseer, and the cost of its methods."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_empty_swarm_is_healthy(overseer):
 
 
 def test_health_is_counted(overseer):
-    """Agents are counted by health, and the overall health is the worst agent's. [O10]"""
+    """The agents are counted by health, and the overall health is the worst. [O10]"""
     agents = [overseer.register_agent("Scanner") for _ in range(7)]
     for agent, failures in zip(agents, [0, 0, 0, 1, 2, 4, 6], strict=True):
         fail(overseer, agent, failures)
@@ -41,7 +41,7 @@ def test_health_is_counted(overseer):
 
 
 def test_statuses_in_the_order_of_registration(overseer):
-    """All agents are shown, the first registered first. [O10]"""
+    """The statuses are in the order of registration. [O10]"""
     agents = [overseer.register_agent(f"Agent {i}") for i in range(5)]
     overseer.record_agent_heartbeat(agents[0])
     fail(overseer, agents[3], 6)
@@ -49,7 +49,7 @@ def test_statuses_in_the_order_of_registration(overseer):
 
 
 def test_status_is_of_its_moment(overseer, clock):
-    """A status is a value: it does not change with the agent. [O10]"""
+    """A status is a value: it does not change when the agent does. [O10]"""
     agent = overseer.register_agent("Scanner")
     clock.advance(2.5)
     before = overseer.get_agent_status(agent)
@@ -58,7 +58,7 @@ def test_status_is_of_its_moment(overseer, clock):
 
 
 def test_swarm_status_has_the_circuits(build):
-    """The swarm's status is health, agents and circuits together. [O10]"""
+    """The status of the swarm has its health, its agents and its circuit breakers. [O10]"""
     registry = CircuitBreakerRegistry()
     registry.get_or_create("jupiter").trip()
     overseer = build(registry=registry)
@@ -71,12 +71,12 @@ def test_swarm_status_has_the_circuits(build):
 
 
 def test_swarm_status_without_a_registry(overseer):
-    """Without a registry there are no circuits to show. [O10]"""
+    """Without a registry the status of the swarm has no circuit breakers. [O10]"""
     assert overseer.get_swarm_status().circuit_breakers == ()
 
 
 def test_registry_is_the_one_it_was_given(build, overseer):
-    """Who has the overseer finds the registry whose circuits it shows, an empty one too, and None where it has none."""
+    """`registry` is the one that was passed, even an empty one, and None if none was."""
     registry = CircuitBreakerRegistry()
     assert build(registry=registry).registry is registry
     assert overseer.registry is None
@@ -86,7 +86,7 @@ def test_registry_is_the_one_it_was_given(build, overseer):
 
 
 def steps(action, *args):
-    """Count the lines and calls that an action takes."""
+    """Count the lines and calls of an action."""
     taken = 0
 
     def trace(frame, event, arg):
@@ -104,7 +104,7 @@ def steps(action, *args):
 
 
 def swarm(build, size):
-    """Make a swarm in which one of the agents has failed and one is dead."""
+    """Make a swarm in which one agent has failed once and one is Dead."""
     overseer = build(heartbeat_timeout_secs=30)
     agents = [overseer.register_agent("Scanner") for _ in range(size)]
     fail(overseer, agents[1], 1)
@@ -118,7 +118,7 @@ def swarm(build, size):
 )
 @pytest.mark.parametrize("index", [0, 1, 2])
 def test_reports_cost_the_same_in_any_swarm(build, method, index):
-    """What one agent reports takes as many steps in a swarm of a thousand as in one of ten. [O14]"""
+    """A report takes as many steps in a swarm of a thousand agents as in one of ten. [O14]"""
     taken = set()
     for size in (10, 1000):
         overseer, agents = swarm(build, size)
@@ -127,12 +127,12 @@ def test_reports_cost_the_same_in_any_swarm(build, method, index):
 
 
 def test_health_costs_the_same_in_any_swarm(build):
-    """Counting the agents by health takes as many steps whatever their number. [O14]"""
+    """The swarm's health takes as many steps whatever the number of agents. [O14]"""
     assert len({steps(swarm(build, size)[0].get_swarm_health) for size in (10, 1000)}) == 1
 
 
 def test_check_costs_what_is_newly_stale(build, clock):
-    """A check takes as many steps as there are newly stale agents, whatever the number of the others. [O14]"""
+    """The steps of a check depend on the newly stale agents, not on the others. [O14]"""
     taken = set()
     for size in (10, 1000):
         overseer, agents = swarm(build, size)
@@ -147,5 +147,5 @@ def test_check_costs_what_is_newly_stale(build, clock):
 
 
 def test_needing_restart_costs_the_dead(build):
-    """Finding who needs a restart takes as many steps as there are Dead. [O14]"""
+    """The steps of finding the agents to restart depend on the Dead only. [O14]"""
     assert len({steps(swarm(build, size)[0].get_agents_needing_restart) for size in (10, 1000)}) == 1

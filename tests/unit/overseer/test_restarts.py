@@ -1,4 +1,4 @@
-"""Restarts by hand: who needs one, attempts, the budget, resets."""
+"""Restarts by the host: which agents need one, attempts, the restart budget, resets."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def register_dead(overseer, agent_type="Scanner"):
 
 
 def restart(overseer, agent):
-    """Restart an agent as the seed shows it."""
+    """Restart an agent as a host does."""
     overseer.begin_restart(agent)
     overseer.record_agent_recovery(agent)
 
 
 def restart_count(overseer, agent):
-    """Read an agent's restart count."""
+    """Return an agent's restart count."""
     return overseer.get_agent_status(agent).restart_count
 
 
@@ -40,12 +40,12 @@ def count(events, topic):
     return events.topics.count(f"arb.swarm.{topic}")
 
 
-# Who needs a restart
+# Which agents need a restart
 
 
 @pytest.mark.parametrize("way", ["failures", "silence", "failed restart"])
 def test_the_dead_need_a_restart(build, clock, way):
-    """An agent that is Dead in whatever way needs a restart, and nobody else does. [O6]"""
+    """An agent that is Dead for any reason needs a restart; no other agent does. [O6]"""
     overseer = build(restart_cooldown_secs=0)
     agent = overseer.register_agent("Scanner")
     other = overseer.register_agent("Executor")
@@ -63,7 +63,7 @@ def test_the_dead_need_a_restart(build, clock, way):
 
 
 def test_order_is_that_of_registration(overseer):
-    """Agents stand in the order of registration, whatever the order of their deaths. [O6]"""
+    """Agents are listed in the order of registration, not of their deaths. [O6]"""
     agents = [overseer.register_agent(f"Agent {i}") for i in range(20)]
     for agent in agents[::-3] + agents[::2]:
         kill(overseer, agent)
@@ -73,7 +73,7 @@ def test_order_is_that_of_registration(overseer):
 
 
 def test_reading_changes_nothing(overseer, events):
-    """Asking who needs a restart is a pure read. [O6]"""
+    """`get_agents_needing_restart` changes nothing. [O6]"""
     agent = register_dead(overseer)
     events.clear()
     before = overseer.get_agent_status(agent)
@@ -91,7 +91,7 @@ def test_not_while_an_attempt_is_open(overseer):
 
 
 def test_not_while_paused(overseer):
-    """Nobody is restarted while the swarm is paused. [O6, O9]"""
+    """No agent is listed while the swarm is paused. [O6, O9]"""
     agent = register_dead(overseer)
     overseer.pause_swarm()
     assert overseer.get_agents_needing_restart() == []
@@ -100,14 +100,14 @@ def test_not_while_paused(overseer):
 
 
 def test_not_without_auto_recovery(build):
-    """With `auto_recovery_enabled=False` nobody is ever listed. [O6]"""
+    """With `auto_recovery_enabled=False` no agent is listed. [O6]"""
     overseer = build(auto_recovery_enabled=False)
     register_dead(overseer)
     assert overseer.get_agents_needing_restart() == []
 
 
 def test_not_when_the_budget_is_used_up(build):
-    """An agent with no attempt left is not listed. [O6]"""
+    """An agent whose budget is used up is not listed. [O6]"""
     overseer = build(max_restart_attempts=2, restart_cooldown_secs=0)
     agent = register_dead(overseer)
     for left in (2, 1):
@@ -119,7 +119,7 @@ def test_not_when_the_budget_is_used_up(build):
 
 @pytest.mark.parametrize("end", ["record_agent_recovery", "record_restart_failure"])
 def test_cooldown(overseer, clock, end):
-    """The first attempt waits for nothing, the next for the cooldown from the end of the last. [O6, T37]"""
+    """The first attempt starts at once; the next waits for the cooldown from the end of the last one. [O6, T37]"""
     agent = register_dead(overseer)
     overseer.begin_restart(agent)
     clock.advance(500)  # a slow attempt: the cooldown starts with its end
@@ -132,7 +132,7 @@ def test_cooldown(overseer, clock, end):
 
 
 def test_cooldown_grows(build, clock):
-    """The cooldown before the k-th further attempt is multiplied k - 1 times. [O6]"""
+    """The cooldown after the k-th attempt is multiplied k - 1 times. [O6]"""
     overseer = build(max_restart_attempts=5, restart_cooldown_secs=10, restart_backoff_multiplier=3)
     agent = register_dead(overseer)
     for cooldown in (10, 30, 90):
@@ -146,7 +146,7 @@ def test_cooldown_grows(build, clock):
 
 @pytest.mark.parametrize("multiplier", [1e200, 10**200])
 def test_cooldown_beyond_all_floats(build, clock, multiplier):
-    """A cooldown that no number can hold is a very long one. [O6]"""
+    """A cooldown that is too large for a float is limited. [O6]"""
     overseer = build(max_restart_attempts=9, restart_backoff_multiplier=multiplier)
     agent = register_dead(overseer)
     for _ in range(5):
@@ -159,7 +159,7 @@ def test_cooldown_beyond_all_floats(build, clock, multiplier):
 
 
 def test_no_cooldown(build):
-    """With `restart_cooldown_secs=0` the next attempt waits for nothing, whatever the multiplier. [O6]"""
+    """With `restart_cooldown_secs=0` the next attempt starts at once, whatever the multiplier. [O6]"""
     overseer = build(restart_cooldown_secs=0, restart_backoff_multiplier=1e300)
     agent = register_dead(overseer)
     for _ in range(2):
@@ -172,7 +172,7 @@ def test_no_cooldown(build):
 
 
 def test_beginning_counts_once(overseer):
-    """`begin_restart` opens an attempt and counts it; with one open, it does nothing. [O7]"""
+    """`begin_restart` opens an attempt and counts it; if one is open, it does nothing. [O7]"""
     agent = register_dead(overseer)
     overseer.begin_restart(agent)
     overseer.begin_restart(agent)
@@ -181,7 +181,7 @@ def test_beginning_counts_once(overseer):
 
 
 def test_recovery(overseer, events, clock):
-    """A recovery ends the attempt: no failures, fresh, Healthy, no error, and told. [O7]"""
+    """A recovery ends the attempt: the agent is Healthy and fresh, without failures or an error. [O7]"""
     agent = register_dead(overseer)
     clock.advance(30)
     overseer.check_heartbeats()
@@ -200,14 +200,14 @@ def test_recovery(overseer, events, clock):
 
 
 def test_recovery_without_an_attempt_counts(overseer):
-    """The seed's loop, which never begins an attempt, cannot spend more than the restarts. [O7, T33]"""
+    """A recovery without `begin_restart` counts a restart, so such a host cannot exceed the budget. [O7, T33]"""
     agent = register_dead(overseer)
     overseer.record_agent_recovery(agent)
     assert restart_count(overseer, agent) == 1
 
 
 def test_failed_restart_without_an_attempt_counts(build, events):
-    """A host that only reports failed restarts runs out of budget too. [O7, T33]"""
+    """A failed restart without `begin_restart` counts too. [O7, T33]"""
     overseer = build(max_restart_attempts=3, restart_cooldown_secs=0)
     agent = register_dead(overseer)
     for _ in range(3):
@@ -217,8 +217,8 @@ def test_failed_restart_without_an_attempt_counts(build, events):
     assert count(events, "agent.exhausted") == 1
 
 
-def test_recovery_of_the_well_is_told(overseer, events):
-    """Restarting an agent that is Healthy is a restart like any other. [O7]"""
+def test_recovery_of_a_healthy_agent_emits(overseer, events):
+    """Restarting a Healthy agent counts and emits `agent.recovered`. [O7]"""
     agent = overseer.register_agent("Scanner")
     overseer.record_agent_recovery(agent)
     assert events.topics[-1] == "arb.swarm.agent.recovered"
@@ -226,7 +226,7 @@ def test_recovery_of_the_well_is_told(overseer, events):
 
 
 def test_failed_restart(overseer, events):
-    """A failed restart leaves the agent Dead, keeps its error, and is no recovery. [O7, T34]"""
+    """A failed restart leaves the agent Dead, keeps its error, and is not a recovery. [O7, T34]"""
     agent = register_dead(overseer)
     overseer.begin_restart(agent)
     events.clear()
@@ -238,7 +238,7 @@ def test_failed_restart(overseer, events):
 
 
 def test_failed_restart_of_the_living(overseer, events):
-    """An agent that came back by itself during its restart is down when that fails. [O7]"""
+    """An agent that recovers by itself during its restart is down if the restart fails. [O7]"""
     agent = register_dead(overseer)
     overseer.begin_restart(agent)
     overseer.record_agent_success(agent)
@@ -252,8 +252,8 @@ def test_failed_restart_of_the_living(overseer, events):
 # The budget
 
 
-def test_exhausted_is_told_once(build, events):
-    """An agent that is Dead with its budget used up is exhausted, once. [O7]"""
+def test_exhausted_is_emitted_once(build, events):
+    """`agent.exhausted` is emitted once when an agent is Dead with its budget used up. [O7]"""
     overseer = build(max_restart_attempts=1, restart_cooldown_secs=0)
     agent = register_dead(overseer)
     assert count(events, "agent.exhausted") == 0
@@ -277,7 +277,7 @@ def test_exhausted_is_told_once(build, events):
 
 
 def test_exhausted_after_a_failed_restart(build, events):
-    """The last restart failing exhausts the agent. [O7]"""
+    """An agent whose last restart fails is exhausted. [O7]"""
     overseer = build(max_restart_attempts=1)
     agent = register_dead(overseer)
     overseer.begin_restart(agent)
@@ -298,7 +298,7 @@ def test_not_exhausted_while_an_attempt_is_open(build, events):
 
 
 def test_no_budget_at_all(build, events):
-    """With `max_restart_attempts=0` the first death exhausts. [O7]"""
+    """With `max_restart_attempts=0` the first death exhausts the agent. [O7]"""
     overseer = build(max_restart_attempts=0)
     agent = register_dead(overseer)
     assert count(events, "agent.exhausted") == 1
@@ -308,8 +308,8 @@ def test_no_budget_at_all(build, events):
     assert count(events, "agent.exhausted") == 2
 
 
-def test_count_returns_to_zero_by_time(overseer, clock):
-    """After the steady time the whole budget is there again, at its edge, to be read at once. [O8, T35]"""
+def test_count_expires(overseer, clock):
+    """The restart count is zero exactly when the reset time has passed. [O8, T35]"""
     agent = register_dead(overseer)
     restart(overseer, agent)
     clock.advance(599.999)
@@ -322,7 +322,7 @@ def test_count_returns_to_zero_by_time(overseer, clock):
 
 
 def test_steady_time_is_broken_by_death(overseer, clock):
-    """The steady time is continuous: a death starts it anew, lesser ills do not. [O8, T35]"""
+    """Only a death starts the reset time again; a worse health that is not Dead does not. [O8, T35]"""
     agent = register_dead(overseer)
     restart(overseer, agent)
     clock.advance(400)
@@ -337,8 +337,8 @@ def test_steady_time_is_broken_by_death(overseer, clock):
     assert restart_count(overseer, agent) == 0
 
 
-def test_dead_agents_do_not_rest(overseer, clock):
-    """Being Dead for long gives no budget back. [O8]"""
+def test_count_of_a_dead_agent_does_not_expire(overseer, clock):
+    """The restart count of a Dead agent does not expire. [O8]"""
     agent = register_dead(overseer)
     restart(overseer, agent)
     kill(overseer, agent)
@@ -346,8 +346,8 @@ def test_dead_agents_do_not_rest(overseer, clock):
     assert restart_count(overseer, agent) == 1
 
 
-def test_restart_starts_the_steady_time_anew(overseer, clock):
-    """A restart of an agent that has long been well counts, and is forgotten after another steady time. [O8]"""
+def test_restart_starts_the_reset_time_again(overseer, clock):
+    """A restart of an agent that was Healthy for long counts, and expires after the reset time. [O8]"""
     agent = overseer.register_agent("Scanner")
     clock.advance(10**6)
     restart(overseer, agent)
@@ -356,8 +356,8 @@ def test_restart_starts_the_steady_time_anew(overseer, clock):
     assert restart_count(overseer, agent) == 0
 
 
-def test_slow_attempt_of_the_living_is_forgotten(overseer, clock):
-    """A count that has read zero does not come back. [O8]"""
+def test_expired_count_does_not_come_back(overseer, clock):
+    """A count that has expired does not come back when the attempt ends. [O8]"""
     agent = overseer.register_agent("Scanner")
     overseer.begin_restart(agent)
     clock.advance(600)
@@ -366,8 +366,8 @@ def test_slow_attempt_of_the_living_is_forgotten(overseer, clock):
     assert restart_count(overseer, agent) == 0
 
 
-def test_exhausted_can_be_told_again_after_a_steady_time(build, events, clock):
-    """When the count has returned to zero, being exhausted is news again. [O7, O8]"""
+def test_exhausted_can_be_emitted_again(build, events, clock):
+    """Once the count has expired, `agent.exhausted` can be emitted again. [O7, O8]"""
     overseer = build(max_restart_attempts=1, restart_cooldown_secs=0)
     agent = register_dead(overseer)
     for exhausted in (1, 2):
@@ -380,7 +380,7 @@ def test_exhausted_can_be_told_again_after_a_steady_time(build, events, clock):
         assert count(events, "agent.exhausted") == exhausted
 
 
-def test_count_never_returns_by_time(build, clock):
+def test_count_that_never_expires(build, clock):
     """With `restart_reset_secs=None` only a reset gives the budget back. [O8]"""
     overseer = build(restart_reset_secs=None)
     agent = register_dead(overseer)
@@ -391,8 +391,8 @@ def test_count_never_returns_by_time(build, clock):
     assert restart_count(overseer, agent) == 0
 
 
-def test_recovered_tells_the_count_of_the_moment(overseer, events, clock):
-    """`agent.recovered` tells the count as `get_agent_status` does. [O5, O8]"""
+def test_recovered_has_the_current_count(overseer, events, clock):
+    """`agent.recovered` has the same restart count as `get_agent_status`. [O5, O8]"""
     agent = register_dead(overseer)
     restart(overseer, agent)
     overseer.record_agent_failure(agent, "boom")
@@ -403,7 +403,7 @@ def test_recovered_tells_the_count_of_the_moment(overseer, events, clock):
 
 @pytest.mark.parametrize("multiplier", [1.0, 1e200])
 def test_no_cooldown_between_failed_restarts(build, multiplier):
-    """With a cooldown of 0 every attempt may come at once, however fast it would grow. [O6]"""
+    """With a cooldown of 0 every attempt may start at once, whatever the multiplier. [O6]"""
     overseer = build(restart_cooldown_secs=0, restart_backoff_multiplier=multiplier, max_restart_attempts=5)
     agent = register_dead(overseer)
     for _ in range(5):
@@ -414,7 +414,7 @@ def test_no_cooldown_between_failed_restarts(build, multiplier):
 
 
 def test_cooldown_of_a_second(build, clock):
-    """A cooldown of one second is one, like any other. [O6]"""
+    """A cooldown of one second lasts one second. [O6]"""
     overseer = build(restart_cooldown_secs=1)
     agent = register_dead(overseer)
     overseer.record_restart_failure(agent, "boom")
@@ -428,7 +428,7 @@ def test_cooldown_of_a_second(build, clock):
 
 @pytest.mark.parametrize("ill", ["failures", "down"])
 def test_reset_heals(overseer, events, ill):
-    """A reset clears failures, down and restarts, and tells of the recovery. [O8]"""
+    """A reset clears failures, down and restarts, and emits `agent.recovered`. [O8]"""
     agent = register_dead(overseer)
     restart(overseer, agent)
     if ill == "failures":
@@ -442,8 +442,8 @@ def test_reset_heals(overseer, events, ill):
     assert events.events[-1].payload["reason"] == "restart"
 
 
-def test_reset_forgets_the_cooldown(overseer):
-    """After a reset the next attempt is the first again, and waits for nothing. [O6, O8]"""
+def test_reset_ends_the_cooldown(overseer):
+    """After a reset the next attempt is the first again and starts at once. [O6, O8]"""
     agent = register_dead(overseer)
     restart(overseer, agent)
     kill(overseer, agent)
@@ -454,7 +454,7 @@ def test_reset_forgets_the_cooldown(overseer):
 
 
 def test_reset_is_no_heartbeat(overseer, events, clock):
-    """A stale agent stays stale, with its whole restarts. [O8]"""
+    """A reset leaves a stale agent stale, with its whole budget. [O8]"""
     agent = register_dead(overseer)
     restart(overseer, agent)
     clock.advance(30)
@@ -467,8 +467,8 @@ def test_reset_is_no_heartbeat(overseer, events, clock):
     assert overseer.get_agents_needing_restart() == [(agent, "Scanner")]
 
 
-def test_reset_of_the_well_is_silent(overseer, events):
-    """Resetting a Healthy agent changes nothing that is told. [O8]"""
+def test_reset_of_a_healthy_agent_emits_nothing(overseer, events):
+    """A reset of a Healthy agent emits no event. [O8]"""
     agent = overseer.register_agent("Scanner")
     events.clear()
     overseer.reset_agent(agent)
@@ -476,7 +476,7 @@ def test_reset_of_the_well_is_silent(overseer, events):
 
 
 def test_reset_during_an_attempt(overseer):
-    """An attempt that is under way stays so, and what it counted is forgiven. [O7, O8]"""
+    """A reset leaves an open attempt open, and clears what it counted. [O7, O8]"""
     agent = register_dead(overseer)
     overseer.begin_restart(agent)
     overseer.reset_agent(agent)
@@ -486,7 +486,7 @@ def test_reset_during_an_attempt(overseer):
     assert restart_count(overseer, agent) == 0
 
 
-# What `run` does with attempts
+# Attempts of `run`
 
 
 @pytest.fixture
@@ -495,8 +495,8 @@ def machine(overseer):
     return overseer._core.machine
 
 
-def test_claim_is_for_the_needy(overseer, machine):
-    """Whoever claims first opens the attempt, and only for an agent that needs it. [O11]"""
+def test_claim_is_for_agents_that_need_a_restart(overseer, machine):
+    """The first claim opens the attempt, and only for an agent that needs a restart. [O11]"""
     agent = overseer.register_agent("Scanner")
     assert machine.claim_restart(0.0, agent) is None
     assert machine.claim_restart(0.0, uuid4()) is None
@@ -509,7 +509,7 @@ def test_claim_is_for_the_needy(overseer, machine):
 
 
 def test_abandoned_attempt_is_not_counted(overseer, machine):
-    """An attempt that is taken back leaves no trace. [O11]"""
+    """An attempt that is abandoned is not counted. [O11]"""
     agent = register_dead(overseer)
     attempt = machine.claim_restart(0.0, agent)
     assert restart_count(overseer, agent) == 1
@@ -519,7 +519,7 @@ def test_abandoned_attempt_is_not_counted(overseer, machine):
 
 
 def test_abandoned_attempt_can_leave_an_agent_exhausted(build, events):
-    """Taking an attempt beyond the budget back leaves the agent as spent as it was. [O7, O11]"""
+    """Abandoning an attempt beyond the budget leaves the agent exhausted. [O7, O11]"""
     overseer = build(max_restart_attempts=1)
     agent = register_dead(overseer)
     restart(overseer, agent)
@@ -533,7 +533,7 @@ def test_abandoned_attempt_can_leave_an_agent_exhausted(build, events):
 
 @pytest.mark.parametrize("end", ["recovery", "failure", "unregister"])
 def test_attempt_ends_once(overseer, machine, end):
-    """An attempt that somebody else has ended cannot be ended again, whatever the agent does now. [O11]"""
+    """An attempt that has ended cannot be ended again. [O11]"""
     agent = register_dead(overseer)
     attempt = machine.claim_restart(0.0, agent)
     if end == "recovery":

@@ -1,4 +1,4 @@
-"""`run`: the watch over all agents, and the restarts."""
+"""`Overseer.run`: the checks of all agents, and the restarts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 
 @asynccontextmanager
 async def running(overseer, restart=None):
-    """Run the watch beside a block."""
+    """Run `overseer.run` during a block."""
     async with anyio.create_task_group() as tasks:
         await tasks.start(overseer.run, restart)
         yield
@@ -38,7 +38,7 @@ def register_dead(overseer, agent_type="Scanner"):
 
 
 def health(overseer, agent):
-    """Read an agent's health."""
+    """Return an agent's health."""
     return overseer.get_agent_status(agent).health
 
 
@@ -49,15 +49,15 @@ async def succeed(agent_id, agent_type):
 # Ticks
 
 
-async def test_silence_is_seen(overseer, clock):
-    """Each interval the heartbeats are checked. [O11]"""
+async def test_silence_is_found(overseer, clock):
+    """The heartbeats are checked at each interval. [O11]"""
     agent = overseer.register_agent("Scanner")
     async with running(overseer):
         await clock.run_for(29)
         assert health(overseer, agent) is HEALTHY
         await clock.run_for(1)
         assert health(overseer, agent) is DEAD
-        assert overseer.get_agents_needing_restart() == [(agent, "Scanner")], "nobody restarts it"
+        assert overseer.get_agents_needing_restart() == [(agent, "Scanner")], "nothing restarts it"
 
 
 async def test_interval_is_configured(build, clock):
@@ -72,13 +72,13 @@ async def test_interval_is_configured(build, clock):
 
 
 @pytest.mark.parametrize(("stall", "expected"), [(20.0, DEAD), (20.001, HEALTHY), (3600.0, HEALTHY)])
-async def test_late_tick_is_a_beat_of_everybody(build, clock, stall, expected):
-    """A tick that comes more than one interval late judges nobody and gives everybody a full timeout. [O11, T31]"""
+async def test_late_check_counts_as_a_heartbeat_of_all(build, clock, stall, expected):
+    """A check that comes more than one interval late marks no agent, and gives each a full timeout. [O11, T31]"""
     overseer = build(heartbeat_interval_secs=10, heartbeat_timeout_secs=15)
     agents = [overseer.register_agent("Scanner") for _ in range(20)]
     async with running(overseer):
         await clock.run_for(0)
-        clock.advance(stall)  # the loop stands still: the tick due at 10 comes at `stall`
+        clock.advance(stall)  # the loop is blocked: the tick due at 10 comes at `stall`
         await clock.run_for(0)
         assert {health(overseer, agent) for agent in agents} == {expected}
         if expected is HEALTHY:
@@ -89,8 +89,8 @@ async def test_late_tick_is_a_beat_of_everybody(build, clock, stall, expected):
             assert overseer.get_swarm_health().dead_agents == 20
 
 
-async def test_late_tick_revives_nobody(overseer, clock):
-    """An agent that was stale already stays so when the watcher comes late. [O11]"""
+async def test_late_check_revives_no_stale_agent(overseer, clock):
+    """An agent that is stale already stays stale when a check comes late. [O11]"""
     agent = overseer.register_agent("Scanner")
     async with running(overseer):
         await clock.run_for(30)
@@ -100,19 +100,19 @@ async def test_late_tick_revives_nobody(overseer, clock):
         assert (status.is_stale, status.seconds_since_heartbeat) == (True, 130.0)
 
 
-async def test_stall_between_waking_and_looking(overseer, clock):
-    """The lateness of a tick is judged by the time at which it acts. [O11, T31]"""
+async def test_stall_between_waking_and_checking(overseer, clock):
+    """Whether a check is late depends on the moment at which it acts. [O11, T31]"""
     agent = overseer.register_agent("Scanner")
     machine = overseer._core.machine
     machine.watch(100.0, 99.0)
     assert health(overseer, agent) is HEALTHY
-    machine.heartbeat(1000.0, agent)  # another thread has got further than the watcher knows
+    machine.heartbeat(1000.0, agent)  # another thread has seen a later time than the watcher
     machine.watch(100.0, 100.0)
     assert health(overseer, agent) is HEALTHY
 
 
-async def test_paused_swarm_is_not_judged(overseer, clock):
-    """The watch goes on while paused, judging and restarting nobody. [O11, O9]"""
+async def test_paused_swarm_is_not_checked(overseer, clock):
+    """While the swarm is paused, `run` goes on, but marks no agent as stale and restarts none. [O11, O9]"""
     restarted = []
 
     async def restart(agent_id, agent_type):
@@ -130,7 +130,7 @@ async def test_paused_swarm_is_not_judged(overseer, clock):
 
 
 async def test_plain_await(overseer, clock):
-    """The watch is an ordinary coroutine, which ends when it is cancelled. [O11]"""
+    """`run` is an ordinary coroutine, which ends when it is cancelled. [O11]"""
     with anyio.CancelScope() as scope:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(overseer.run)
@@ -141,7 +141,7 @@ async def test_plain_await(overseer, clock):
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_native_cancellation(overseer):
-    """`Task.cancel()` ends the watch and its restarts, none of them counted. [O11]"""
+    """`Task.cancel()` ends `run` and its restarts, and none of these is counted. [O11]"""
     agent = register_dead(overseer)
     begun = asyncio.Event()
 
@@ -163,7 +163,7 @@ async def test_native_cancellation(overseer):
 
 
 async def test_restart_is_checked(overseer):
-    """What cannot restart an agent is refused at once. [O11]"""
+    """A callback that is not callable is refused at once. [O11]"""
     with pytest.raises(TypeError, match="restart must be a callable or None, got 3"):
         await overseer.run(3)
 
@@ -172,7 +172,7 @@ async def test_restart_is_checked(overseer):
 
 
 async def test_restart_that_returns_is_a_recovery(overseer, clock, events):
-    """The callback gets id and type, and returning from it is a recovery. [O11]"""
+    """The callback gets the id and the type of the agent; if it returns, the agent has recovered. [O11]"""
     agent = register_dead(overseer, "Executor")
     calls = []
 
@@ -189,7 +189,7 @@ async def test_restart_that_returns_is_a_recovery(overseer, clock, events):
 
 
 async def test_restart_that_raises_is_a_failure(build, clock, events, caplog):
-    """Raising is a failed restart: still Dead, logged, counted, and tried again after the cooldown. [O11, T34]"""
+    """If the callback raises, the agent stays Dead, and the attempt is logged, counted and repeated. [O11, T34]"""
     overseer = build(heartbeat_timeout_secs=10**6)
     agent = register_dead(overseer)
     moments = []
@@ -212,8 +212,8 @@ async def test_restart_that_raises_is_a_failure(build, clock, events, caplog):
     assert caplog.records[0].exc_info[0] is ConnectionError
 
 
-async def test_restart_that_is_no_coroutine_function(overseer, clock, caplog):
-    """A plain function as the callback is a failed restart that says why. [O11]"""
+async def test_restart_that_is_not_async(overseer, clock, caplog):
+    """A callback that is not async is a failed restart, and its error says why. [O11]"""
     agent = register_dead(overseer)
     async with running(overseer, lambda agent_id, agent_type: None):
         await clock.run_for(10)
@@ -222,7 +222,7 @@ async def test_restart_that_is_no_coroutine_function(overseer, clock, caplog):
 
 
 async def test_restart_that_is_cancelled_by_the_host_is_not_counted(overseer, clock):
-    """A restart that ends with its host never happened. [O11]"""
+    """A restart that is cancelled by the host is not counted. [O11]"""
     agent = register_dead(overseer)
 
     async def restart(agent_id, agent_type):
@@ -235,8 +235,8 @@ async def test_restart_that_is_cancelled_by_the_host_is_not_counted(overseer, cl
     assert overseer.get_agents_needing_restart() == [(agent, "Scanner")]
 
 
-async def test_restart_that_is_cancelled_after_the_agent_got_well(overseer, clock):
-    """An attempt that is taken back leaves alone the count that a long time of being well has cleared. [O8] [O11]"""
+async def test_restart_that_is_cancelled_after_the_count_expired(overseer, clock):
+    """Abandoning an attempt does not change a count that has expired meanwhile. [O8] [O11]"""
     agent = register_dead(overseer)
 
     async def restart(agent_id, agent_type):
@@ -253,7 +253,7 @@ async def test_restart_that_is_cancelled_after_the_agent_got_well(overseer, cloc
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_stray_cancellation_is_a_failure(overseer, clock, caplog):
-    """A restart that awaits a task which somebody cancelled has failed, though nobody cancels the host. [O11, T33]"""
+    """A callback that awaits a cancelled future has failed, since the host is not cancelled. [O11, T33]"""
     agent = register_dead(overseer)
 
     async def restart(agent_id, agent_type):
@@ -269,8 +269,8 @@ async def test_stray_cancellation_is_a_failure(overseer, clock, caplog):
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(2)])
-async def test_interrupts_go_through(overseer, clock, error):
-    """What is no `Exception` ends the watch and reaches the host bare; the restart is not counted. [O11]"""
+async def test_interrupts_propagate(overseer, clock, error):
+    """A `BaseException` of the callback ends `run` and propagates unchanged; the restart is not counted. [O11]"""
     agent = register_dead(overseer)
     caught = []
 
@@ -291,7 +291,7 @@ async def test_interrupts_go_through(overseer, clock, error):
 
 
 async def test_budget_holds(build, clock):
-    """A callback that always succeeds cannot restart an agent more often than the budget says. [O11, T33, T35]"""
+    """A callback that always succeeds cannot restart an agent more often than the budget allows. [O11, T33, T35]"""
     overseer = build(restart_cooldown_secs=0)
     agent = overseer.register_agent("Scanner")
     restarts = []
@@ -308,7 +308,7 @@ async def test_budget_holds(build, clock):
 
 
 async def test_host_that_records_its_restart_itself(overseer, clock, events):
-    """A callback that calls `record_agent_recovery`, as the seed shows it, is counted and told once. [O11]"""
+    """A callback that calls `record_agent_recovery` itself is counted once and emits one event. [O11]"""
     agent = register_dead(overseer)
 
     async def restart(agent_id, agent_type):
@@ -321,7 +321,7 @@ async def test_host_that_records_its_restart_itself(overseer, clock, events):
 
 
 async def test_agent_that_is_unregistered_during_its_restart(overseer, clock, caplog):
-    """The end of a restart is nothing to an agent that is gone, nor to the next one of that id. [O11]"""
+    """The end of a restart changes neither an agent that was unregistered nor the next one with its id. [O11]"""
     agent = register_dead(overseer)
     go_on = anyio.Event()
 
@@ -340,8 +340,8 @@ async def test_agent_that_is_unregistered_during_its_restart(overseer, clock, ca
     assert caplog.records == []
 
 
-async def test_agent_that_comes_back_before_its_turn(build, clock):
-    """An agent that waited for a place and has recovered meanwhile is left alone. [O11]"""
+async def test_agent_that_recovers_before_its_turn(build, clock):
+    """An agent that recovers while it waits for its restart is not restarted. [O11]"""
     overseer = build(max_concurrent_restarts=1)
     first, second, third = (register_dead(overseer) for _ in range(3))
     go_on = anyio.Event()
@@ -360,8 +360,8 @@ async def test_agent_that_comes_back_before_its_turn(build, clock):
 
 
 @pytest.mark.parametrize("limit", [1, 10])
-async def test_restarts_at_once_are_limited(build, clock, limit):
-    """However many die together, so many restarts run at once, and a free place is used at once. [O11, T39]"""
+async def test_concurrent_restarts_are_limited(build, clock, limit):
+    """At most `max_concurrent_restarts` run at a time, and the next starts as soon as one has ended. [O11, T39]"""
     overseer = build(max_concurrent_restarts=limit)
     agents = [register_dead(overseer) for _ in range(200)]
     running_now, most, restarted = 0, 0, []
@@ -383,8 +383,8 @@ async def test_restarts_at_once_are_limited(build, clock, limit):
         assert set(restarted) == set(agents)
 
 
-async def test_hung_restart_holds_nobody_up(build, clock):
-    """The watch goes on beside restarts that hang, and so do the others' restarts. [O11]"""
+async def test_hung_restart_holds_up_no_other(build, clock):
+    """While a restart hangs, the checks go on, and so do the restarts of other agents. [O11]"""
     overseer = build(max_concurrent_restarts=2)
     hung = register_dead(overseer)
     restarted = []
@@ -401,8 +401,8 @@ async def test_hung_restart_holds_nobody_up(build, clock):
         assert restarted == [silent]
 
 
-async def test_two_watchers(overseer, clock):
-    """Two watchers of one overseer do not both restart an agent. [O11]"""
+async def test_two_runs(overseer, clock):
+    """Two calls of `run` for one overseer do not both restart an agent. [O11]"""
     register_dead(overseer)
     restarted = []
 
@@ -416,7 +416,7 @@ async def test_two_watchers(overseer, clock):
 
 
 async def test_clock_that_fails(overseer, clock, monkeypatch):
-    """An error of the clock ends the watch and reaches the host bare. [O11]"""
+    """An error of the clock ends `run` and propagates unchanged. [O11]"""
 
     async def sleep(self, seconds):
         raise OSError("no time")

@@ -1,4 +1,4 @@
-"""`supervise`: one agent, kept running."""
+"""`Overseer.supervise`: run an agent, and run it again when it dies."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ pytestmark = pytest.mark.anyio
 
 
 class Supervised:
-    """A supervised agent whose main is a script: one step for each incarnation, the last one for all that follow.
+    """A supervised agent whose main is a list of steps: one for each incarnation, the last one for all that follow.
 
-    A step is an async function of the handle. What became of the supervision stands in `outcome`.
+    A step is an async function of the handle. `outcome` and `error` keep how the supervision ended.
     """
 
     def __init__(self, overseer, *steps, heartbeat="auto"):
-        """Keep the script."""
+        """Keep the steps."""
         self.overseer = overseer
         self.steps = list(steps)
         self.heartbeat = heartbeat
@@ -37,13 +37,13 @@ class Supervised:
         self.error = None
 
     async def main(self, agent):
-        """Be the agent."""
+        """Run the next step."""
         self.starts.append(self.overseer.clock.monotonic())
         self.handles.append(agent)
         return await (self.steps.pop(0) if len(self.steps) > 1 else self.steps[0])(agent)
 
     async def host(self, *, task_status=anyio.TASK_STATUS_IGNORED):
-        """Supervise it, and keep what comes of it."""
+        """Supervise the agent, and keep how that ended."""
         try:
             self.outcome = await self.overseer.supervise(
                 "Scanner", self.main, heartbeat=self.heartbeat, task_status=task_status
@@ -55,12 +55,12 @@ class Supervised:
 
     @property
     def status(self):
-        """The agent's status now."""
+        """The agent's current status."""
         return self.overseer.get_agent_status(self.agent_id)
 
     @asynccontextmanager
     async def running(self, *, watch=False):
-        """Supervise it beside a block, and watch over the swarm as well if asked to."""
+        """Supervise the agent during a block, beside `overseer.run` if `watch` is True."""
         async with anyio.create_task_group() as tasks:
             if watch:
                 await tasks.start(self.overseer.run)
@@ -85,14 +85,14 @@ async def finish(agent):
 
 
 async def report_six_failures(agent):
-    """Report oneself to death, and hang."""
+    """Report six failures, and hang."""
     for number in range(6):
         agent.failure(f"failure {number}")
     await anyio.sleep_forever()
 
 
 async def ignore_cancellation(agent):
-    """End normally when cancelled."""
+    """Return when cancelled."""
     try:
         await anyio.sleep_forever()
     except anyio.get_cancelled_exc_class():
@@ -103,7 +103,7 @@ async def ignore_cancellation(agent):
 
 
 async def test_started_gives_the_id(overseer, clock):
-    """The id is given once the agent is registered; main gets a handle of it. [O13]"""
+    """`task_group.start` returns the id once the agent is registered, and main gets a handle of it. [O13]"""
     async with Supervised(overseer, forever).running() as agent:
         assert isinstance(agent.agent_id, UUID)
         assert (agent.status.agent_type, agent.status.health) == ("Scanner", HEALTHY)
@@ -111,8 +111,8 @@ async def test_started_gives_the_id(overseer, clock):
         assert agent.handles[0].agent_id == agent.agent_id
 
 
-async def test_returning_ends_it(overseer, events):
-    """What main returns is what supervising returns, and the agent is unregistered. [O13]"""
+async def test_returning_ends_the_supervision(overseer, events):
+    """`supervise` returns what main returns, and the agent is unregistered. [O13]"""
     assert await overseer.supervise("Scanner", finish) == "done"
     assert overseer.get_all_agent_statuses() == []
     assert events.topics == ["arb.swarm.agent.started", "arb.swarm.agent.stopped"]
@@ -128,21 +128,21 @@ async def test_returning_ends_it(overseer, events):
     ],
 )
 async def test_arguments_are_checked(overseer, kwargs, error, message):
-    """What is wrong is refused before anything is registered. [O13]"""
+    """A wrong argument is refused before the agent is registered. [O13]"""
     with pytest.raises(error, match=message):
         await overseer.supervise(**{"agent_type": "Scanner", "main": finish, **kwargs})
     assert overseer.get_all_agent_statuses() == []
 
 
 async def test_main_must_be_async(overseer, events):
-    """A plain function as main is a mistake of the host, not a crash of the agent. [O13]"""
+    """A main that is not async is a mistake of the host, not a crash of the agent. [O13]"""
     with pytest.raises(TypeError, match=r"main must be an async callable, got .*, which returned 7"):
         await overseer.supervise("Scanner", lambda agent: 7)
     assert events.topics == ["arb.swarm.agent.started", "arb.swarm.agent.stopped"]
 
 
-async def test_main_may_be_anything_that_gives_an_awaitable(overseer):
-    """A partial and a lambda that return coroutines will do. [O13]"""
+async def test_main_may_be_anything_that_returns_an_awaitable(overseer):
+    """Main may be a partial or a lambda that returns a coroutine. [O13]"""
 
     async def main(result, agent):
         return result
@@ -152,7 +152,7 @@ async def test_main_may_be_anything_that_gives_an_awaitable(overseer):
 
 
 async def test_cancelling_the_host(overseer, events):
-    """Cancelling the host cancels main and unregisters the agent; nothing has failed. [O13]"""
+    """Cancelling the host cancels main and unregisters the agent, and is not a failure. [O13]"""
     ended = []
 
     async def main(agent):
@@ -168,7 +168,7 @@ async def test_cancelling_the_host(overseer, events):
 
 
 async def test_cancelling_the_host_during_the_cooldown(overseer, events, clock):
-    """A host that is cancelled while its agent is dead unregisters it. [O13]"""
+    """A host that is cancelled while its agent is Dead unregisters the agent. [O13]"""
     async with Supervised(overseer, crash).running() as agent:
         await clock.run_for(30)
         assert agent.status.health is DEAD
@@ -178,7 +178,7 @@ async def test_cancelling_the_host_during_the_cooldown(overseer, events, clock):
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 @pytest.mark.parametrize("main", [forever, crash])
 async def test_native_cancellation(overseer, clock, main):
-    """`Task.cancel()` of asyncio ends the supervision, of a living agent and of a dead one. [O13]"""
+    """`Task.cancel()` of asyncio ends the supervision of a living agent and of a dead one. [O13]"""
 
     async def host():
         await overseer.supervise("Scanner", main)
@@ -193,8 +193,8 @@ async def test_native_cancellation(overseer, clock, main):
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3)])
-async def test_interrupts_go_through(overseer, events, error):
-    """What is no `Exception` is no crash: it reaches the host bare, and the agent is unregistered. [O13]"""
+async def test_interrupts_propagate(overseer, events, error):
+    """A `BaseException` of main is not a crash: it propagates unchanged, and the agent is unregistered. [O13]"""
 
     async def main(agent):
         raise error
@@ -206,7 +206,7 @@ async def test_interrupts_go_through(overseer, events, error):
 
 
 async def test_unregistering_from_outside(overseer, clock):
-    """Unregistering the agent cancels main, and supervising returns None. [O13]"""
+    """Unregistering the agent cancels main, and `supervise` returns None. [O13]"""
     ended = []
 
     async def main(agent):
@@ -224,7 +224,7 @@ async def test_unregistering_from_outside(overseer, clock):
 
 
 async def test_unregistering_during_the_cooldown(overseer, clock):
-    """A dead agent that is unregistered is not waited for. [O13]"""
+    """A dead agent that is unregistered ends the supervision at once. [O13]"""
     async with Supervised(overseer, crash).running() as agent:
         await clock.run_for(30)
         overseer.unregister_agent(agent.agent_id)
@@ -233,7 +233,7 @@ async def test_unregistering_during_the_cooldown(overseer, clock):
 
 
 async def test_unregistering_while_paused(overseer, clock):
-    """A dead agent that waits for the swarm to be resumed can be unregistered. [O13]"""
+    """A dead agent can be unregistered while it waits for the swarm to be resumed. [O13]"""
     overseer.pause_swarm()
     async with Supervised(overseer, crash).running() as agent:
         await clock.run_for(30)
@@ -242,8 +242,8 @@ async def test_unregistering_while_paused(overseer, clock):
         assert agent.error == "none"
 
 
-async def test_main_that_notices_being_unregistered(overseer, clock):
-    """A main that ends with its handle's error when its agent is gone has not crashed. [O13]"""
+async def test_main_that_stops_because_it_was_unregistered(overseer, clock):
+    """A main that ends with `StaleAgentError` after its agent was unregistered has not crashed. [O13]"""
 
     async def main(agent):
         overseer.unregister_agent(agent.agent_id)
@@ -253,7 +253,7 @@ async def test_main_that_notices_being_unregistered(overseer, clock):
 
 
 async def test_main_that_unregisters_itself_and_returns(overseer):
-    """What main returns counts, whoever has unregistered its agent. [O13]"""
+    """What main returns is the result, even if main has unregistered its own agent. [O13]"""
 
     async def main(agent):
         overseer.unregister_agent(agent.agent_id)
@@ -266,7 +266,7 @@ async def test_main_that_unregisters_itself_and_returns(overseer):
 
 
 async def test_crash_is_dead_and_restarted(overseer, events, clock, caplog):
-    """A crash is Dead with reason "crashed"; the first restart comes at once, with a new handle. [O13]"""
+    """A crash is Dead with the reason "crashed"; the first restart comes at once, with a new handle. [O13]"""
     async with Supervised(overseer, crash, forever).running() as agent:
         await clock.run_for(0)
         assert agent.starts == [0.0, 0.0]
@@ -280,11 +280,11 @@ async def test_crash_is_dead_and_restarted(overseer, events, clock, caplog):
     failed = events.events[1].payload
     assert (failed["reason"], failed["health"], failed["error"]) == ("crashed", "Dead", "ValueError: boom")
     assert (events.events[2].payload["reason"], events.events[2].payload["restart_count"]) == ("restart", 1)
-    assert caplog.records == [], "a crash is told by events, not in the log"
+    assert caplog.records == [], "a crash emits events and is not logged"
 
 
 async def test_budget_and_cooldown(overseer, events, clock):
-    """Restarts respect budget and cooldown; then the supervision raises from the last error. [O13]"""
+    """Restarts respect budget and cooldown; then `supervise` raises, caused by the last error. [O13]"""
     async with Supervised(overseer, crash).running() as agent:
         await clock.run_for(119.999)
         assert (agent.starts, agent.error) == ([0.0, 0.0, 60.0], None)
@@ -302,7 +302,7 @@ async def test_budget_and_cooldown(overseer, events, clock):
 
 
 async def test_exhausted_agents_stay_dead(overseer, clock):
-    """An exhausted agent has no main: no report makes it well, and nobody restarts it. [O13]"""
+    """No report makes an exhausted agent Healthy, since it has no main, and `run` does not restart it. [O13]"""
     async with Supervised(overseer, crash).running(watch=True) as agent:
         await clock.run_for(200)
         assert isinstance(agent.error, AgentExhaustedError)
@@ -315,7 +315,7 @@ async def test_exhausted_agents_stay_dead(overseer, clock):
 
 
 async def test_no_auto_recovery(build, events, clock):
-    """With `auto_recovery_enabled=False` the first death is the last. [O13]"""
+    """With `auto_recovery_enabled=False` the first death ends the supervision. [O13]"""
     overseer = build(auto_recovery_enabled=False)
     with pytest.raises(AgentExhaustedError) as caught:
         await overseer.supervise("Scanner", crash)
@@ -326,7 +326,7 @@ async def test_no_auto_recovery(build, events, clock):
 
 
 async def test_group_that_main_raises_is_the_cause(build):
-    """An exception group of main's own is the last error like any other; the exhaustion itself comes bare. [O13]"""
+    """An exception group that main raises is the cause, and `AgentExhaustedError` itself is not in a group. [O13]"""
     overseer = build(auto_recovery_enabled=False)
 
     async def main(agent):
@@ -339,7 +339,7 @@ async def test_group_that_main_raises_is_the_cause(build):
 
 
 async def test_steady_agents_get_their_budget_back(overseer, clock):
-    """An agent that crashes once in a long while is restarted for ever. [O13, T35]"""
+    """An agent that crashes rarely is restarted each time. [O13, T35]"""
 
     async def work_for_a_while(agent):
         await clock.sleep(700)
@@ -353,7 +353,7 @@ async def test_steady_agents_get_their_budget_back(overseer, clock):
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_stray_cancellation_is_a_crash(overseer, clock):
-    """A main that awaits a task which somebody cancelled has crashed, though nobody cancels the host. [O13]"""
+    """A main that awaits a cancelled future has crashed, since the host is not cancelled. [O13]"""
 
     async def main(agent):
         future = asyncio.get_running_loop().create_future()
@@ -366,7 +366,7 @@ async def test_stray_cancellation_is_a_crash(overseer, clock):
 
 
 async def test_restart_waits_while_paused(overseer, clock):
-    """Nothing is restarted while the swarm is paused, and at once when it is resumed. [O13, O9]"""
+    """No agent is restarted while the swarm is paused; a dead one is when the swarm is resumed. [O13, O9]"""
     async with Supervised(overseer, crash, forever).running() as agent:
         overseer.pause_swarm()
         await clock.run_for(500)
@@ -377,7 +377,7 @@ async def test_restart_waits_while_paused(overseer, clock):
 
 
 async def test_pause_that_begins_during_the_cooldown(overseer, clock):
-    """A cooldown that ends while the swarm is paused starts nothing. [O13, O9]"""
+    """A cooldown that ends while the swarm is paused starts no incarnation. [O13, O9]"""
     async with Supervised(overseer, crash, crash, forever).running() as agent:
         await clock.run_for(30)
         overseer.pause_swarm()
@@ -389,18 +389,18 @@ async def test_pause_that_begins_during_the_cooldown(overseer, clock):
 
 
 async def test_exhausted_while_paused(build, clock):
-    """An agent without budget is not kept waiting for the swarm to be resumed. [O13]"""
+    """An agent without budget is exhausted at once, even while the swarm is paused. [O13]"""
     overseer = build(max_restart_attempts=0)
     overseer.pause_swarm()
     with pytest.raises(AgentExhaustedError):
         await overseer.supervise("Scanner", crash)
 
 
-# What others do to it meanwhile
+# Calls from outside
 
 
 async def test_reset_ends_the_cooldown(overseer, clock):
-    """A reset gives the budget back and starts a dead agent at once. [O13, O8]"""
+    """A reset gives a dead agent its budget back and starts it at once. [O13, O8]"""
     async with Supervised(overseer, crash, crash, forever).running() as agent:
         await clock.run_for(30)
         assert len(agent.starts) == 2
@@ -412,7 +412,7 @@ async def test_reset_ends_the_cooldown(overseer, clock):
 
 
 async def test_reset_of_the_living(overseer, clock):
-    """A reset of an agent that is alive forgives it and does not disturb it. [O13, O8]"""
+    """A reset of a living agent clears its failures and does not interrupt its main. [O13, O8]"""
     async with Supervised(overseer, forever).running() as agent:
         agent.overseer.record_agent_failure(agent.agent_id, "boom")
         overseer.reset_agent(agent.agent_id)
@@ -423,7 +423,7 @@ async def test_reset_of_the_living(overseer, clock):
 
 @pytest.mark.parametrize("first", [forever, crash])
 async def test_recovery_by_hand_is_a_restart(overseer, clock, first):
-    """`record_agent_recovery` makes the next incarnation: main is run anew, whether it was alive or dead. [O13, O7]"""
+    """`record_agent_recovery` starts the next incarnation, whether the agent was alive or Dead. [O13, O7]"""
     async with Supervised(overseer, first, first, forever).running() as agent:
         await clock.run_for(30)
         started = len(agent.starts)
@@ -437,7 +437,7 @@ async def test_recovery_by_hand_is_a_restart(overseer, clock, first):
 
 
 async def test_attempt_by_hand(overseer, clock):
-    """An attempt that somebody opens is the next start, cooldown or not, and counts once. [O13, O7]"""
+    """An attempt that is opened with `begin_restart` starts the agent without a cooldown, and counts once. [O13, O7]"""
     async with Supervised(overseer, crash, crash, forever).running() as agent:
         await clock.run_for(30)
         overseer.begin_restart(agent.agent_id)
@@ -447,7 +447,7 @@ async def test_attempt_by_hand(overseer, clock):
 
 
 async def test_failed_restart_by_hand_is_a_death(overseer, clock):
-    """`record_restart_failure` kills a living agent; main is cancelled and run anew. [O13, O7]"""
+    """`record_restart_failure` makes a living agent Dead: its main is cancelled and run again. [O13, O7]"""
     async with Supervised(overseer, forever).running() as agent:
         await clock.run_for(1)
         overseer.record_restart_failure(agent.agent_id, "by hand")
@@ -457,7 +457,7 @@ async def test_failed_restart_by_hand_is_a_death(overseer, clock):
 
 
 async def test_failed_restart_by_hand_during_the_cooldown(build, clock):
-    """A failed restart that somebody reports counts, and the last one exhausts the agent at once. [O13, O7]"""
+    """A failed restart that is reported during the cooldown counts, and the last exhausts the agent. [O13, O7]"""
     overseer = build(max_restart_attempts=2)
     async with Supervised(overseer, crash).running() as agent:
         await clock.run_for(30)
@@ -468,7 +468,7 @@ async def test_failed_restart_by_hand_during_the_cooldown(build, clock):
 
 
 async def test_run_leaves_supervised_agents_alone(overseer, clock):
-    """A watch beside the supervisor restarts nobody who is supervised. [O13, O11]"""
+    """`run` restarts no supervised agent. [O13, O11]"""
     restarted = []
 
     async def restart(agent_id, agent_type):
@@ -486,8 +486,8 @@ async def test_run_leaves_supervised_agents_alone(overseer, clock):
 # Dead by reported failures
 
 
-async def test_reported_to_death(overseer, events, clock):
-    """Dead by failures: main is cancelled, and the next incarnation starts when it has ended. [O13]"""
+async def test_dead_by_reported_failures(overseer, events, clock):
+    """Main is cancelled when its agent is Dead by failures; when it has ended, the next is started. [O13]"""
     async with Supervised(overseer, report_six_failures, forever).running() as agent:
         await clock.run_for(0)
         assert len(agent.starts) == 2
@@ -498,7 +498,7 @@ async def test_reported_to_death(overseer, events, clock):
 
 @pytest.mark.parametrize("error", ["refused", ConnectionError("refused")])
 async def test_last_reported_error_is_the_cause(build, error):
-    """The supervision's last error is the reported exception itself, or one that says the reported text. [O13]"""
+    """The cause is the reported exception itself, or a `RuntimeError` with the reported text. [O13]"""
     overseer = build(auto_recovery_enabled=False)
 
     async def main(agent):
@@ -517,7 +517,7 @@ async def test_last_reported_error_is_the_cause(build, error):
 
 
 async def test_handle_is_stale_from_the_death_on(build):
-    """A dying main can say nothing more: its handle is stale as soon as the agent is Dead. [O13, T32]"""
+    """The handle is stale as soon as the agent is Dead, while its main is still ending. [O13, T32]"""
     overseer = build(auto_recovery_enabled=False)
     refused = []
 
@@ -536,8 +536,8 @@ async def test_handle_is_stale_from_the_death_on(build):
     assert overseer.get_swarm_health().dead_agents == 1
 
 
-async def test_zombie_by_id_does_not_revive(overseer, clock):
-    """What comes in by id while main is being stopped cannot make the dead well. [O13, T32]"""
+async def test_reports_by_id_do_not_revive(overseer, clock):
+    """Reports by id do not revive a dead agent while its main is being cancelled. [O13, T32]"""
     go_on = anyio.Event()
 
     async def main(agent):
@@ -559,7 +559,7 @@ async def test_zombie_by_id_does_not_revive(overseer, clock):
 
 
 async def test_main_that_resists_is_waited_for(overseer, clock):
-    """The next incarnation starts when the last has ended, and not before. [O13]"""
+    """The next incarnation does not start before the last one has ended. [O13]"""
     go_on = anyio.Event()
 
     async def main(agent):
@@ -579,8 +579,8 @@ async def test_main_that_resists_is_waited_for(overseer, clock):
 
 
 @pytest.mark.parametrize("error", [None, StaleAgentError(UUID(int=1), "Scanner"), OSError("cleaning up failed")])
-async def test_one_death_is_one_death(overseer, clock, events, caplog, error):
-    """What main raises or returns after its death is no second one; an unexpected error is logged. [O13]"""
+async def test_one_death_is_counted_once(overseer, clock, events, caplog, error):
+    """What main raises or returns after its death is not a second one; an unexpected error is logged. [O13]"""
 
     async def main(agent):
         try:
@@ -599,8 +599,8 @@ async def test_one_death_is_one_death(overseer, clock, events, caplog, error):
     assert [record.name for record in caplog.records] == (["swarmguard"] if isinstance(error, OSError) else [])
 
 
-async def test_leftover_of_a_dead_incarnation_is_no_result(overseer, clock):
-    """What a dead incarnation returned is not the result of the supervision. [O13]"""
+async def test_result_of_a_dead_incarnation_is_ignored(overseer, clock):
+    """What a dead incarnation returns is not the result of the supervision. [O13]"""
 
     async def main(agent):
         overseer.record_restart_failure(agent.agent_id, "by hand")
@@ -614,8 +614,8 @@ async def test_leftover_of_a_dead_incarnation_is_no_result(overseer, clock):
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_cancellation_of_its_own_after_death(overseer, clock, caplog):
-    """A main that answers its cancellation with one of its own is restarted, and the host lives on. [O13]"""
+async def test_own_cancellation_after_death(overseer, clock, caplog):
+    """A main that raises its own cancellation when it is cancelled is restarted, and the host goes on. [O13]"""
 
     async def main(agent):
         try:
@@ -632,8 +632,8 @@ async def test_cancellation_of_its_own_after_death(overseer, clock, caplog):
 # Silence
 
 
-async def test_hang_is_seen_by_the_supervisor_itself(overseer, clock):
-    """With `heartbeat="manual"` a main that does not beat is Dead at the timeout, without `run`. [O13]"""
+async def test_hang_is_found_by_the_supervisor(overseer, clock):
+    """With `heartbeat="manual"` a main that sends no heartbeat is Dead at the timeout, without `run`. [O13]"""
     async with Supervised(overseer, forever, heartbeat="manual").running() as agent:
         await clock.run_for(29.999)
         assert agent.starts == [0.0]
@@ -642,8 +642,8 @@ async def test_hang_is_seen_by_the_supervisor_itself(overseer, clock):
         assert agent.status.restart_count == 1
 
 
-async def test_hang_is_seen_with_a_watch_beside(overseer, events, clock):
-    """With `run` beside the supervisor a hang is seen once. [O13]"""
+async def test_hang_is_found_once_with_run(overseer, events, clock):
+    """With `run` beside the supervisor, a hang is found once. [O13]"""
     async with Supervised(overseer, forever, heartbeat="manual").running(watch=True) as agent:
         await clock.run_for(30)
         assert agent.starts == [0.0, 30.0]
@@ -652,7 +652,7 @@ async def test_hang_is_seen_with_a_watch_beside(overseer, events, clock):
 
 
 async def test_hang_ends_in_a_timeout(build, clock):
-    """The last error of a hang is a `TimeoutError` that says so. [O13]"""
+    """The cause after a hang is a `TimeoutError` that names the timeout. [O13]"""
     overseer = build(auto_recovery_enabled=False, heartbeat_timeout_secs=12.5)
     async with Supervised(overseer, forever, heartbeat="manual").running() as agent:
         await clock.run_for(20)
@@ -662,8 +662,8 @@ async def test_hang_ends_in_a_timeout(build, clock):
         assert str(cause) == "agent 'Scanner' sent no heartbeat for 12.5 s"
 
 
-async def test_manual_agents_that_beat_live(overseer, clock):
-    """A main that beats itself is left to work. [O13]"""
+async def test_manual_agents_that_send_heartbeats_live(overseer, clock):
+    """A main that sends heartbeats itself is not restarted. [O13]"""
 
     async def main(agent):
         while True:
@@ -676,16 +676,16 @@ async def test_manual_agents_that_beat_live(overseer, clock):
         assert agent.status.health is HEALTHY
 
 
-async def test_auto_agents_do_not_hang(overseer, clock):
-    """With `heartbeat="auto"` the supervisor beats: crashes are seen, hangs are not. [O13]"""
+async def test_auto_agents_are_not_found_hanging(overseer, clock):
+    """With `heartbeat="auto"` the supervisor sends heartbeats, so a hang is not found. [O13]"""
     async with Supervised(overseer, forever).running(watch=True) as agent:
         await clock.run_for(1000)
         assert agent.starts == [0.0]
         assert agent.status.seconds_since_heartbeat <= 10
 
 
-async def test_supervisor_that_comes_late_judges_nobody(build, clock):
-    """A stall of the supervisor's own loop is no hang of its agent; a later one is. [O13, T31]"""
+async def test_late_supervisor_marks_no_agent_as_stale(build, clock):
+    """A stall of the supervisor's own event loop is not a hang of its agent; a later silence is. [O13, T31]"""
     overseer = build(heartbeat_interval_secs=10, heartbeat_timeout_secs=15)
     async with Supervised(overseer, forever, heartbeat="manual").running() as agent:
         await clock.run_for(0)
@@ -699,7 +699,7 @@ async def test_supervisor_that_comes_late_judges_nobody(build, clock):
 
 
 async def test_late_supervisor_excuses_its_own_agent_only(build, clock):
-    """A supervisor that was away knows nothing of the other agents. [O13]"""
+    """A late check of a supervisor gives a full timeout to its own agent only. [O13]"""
     overseer = build(heartbeat_interval_secs=10, heartbeat_timeout_secs=15)
     other = overseer.register_agent("Executor")
     async with Supervised(overseer, forever, heartbeat="manual").running():
@@ -709,8 +709,8 @@ async def test_late_supervisor_excuses_its_own_agent_only(build, clock):
         assert overseer.check_heartbeats() == [other]
 
 
-async def test_paused_swarm_is_not_judged(overseer, clock):
-    """Nobody is silent while the swarm is paused. [O13, O9]"""
+async def test_paused_swarm_is_not_checked(overseer, clock):
+    """No agent is silent while the swarm is paused. [O13, O9]"""
     async with Supervised(overseer, forever, heartbeat="manual").running() as agent:
         overseer.pause_swarm()
         await clock.run_for(300)
@@ -722,8 +722,8 @@ async def test_paused_swarm_is_not_judged(overseer, clock):
         assert len(agent.starts) == 2
 
 
-async def test_death_that_a_plain_check_sees(overseer, clock):
-    """Whoever calls `check_heartbeats` and finds the agent silent, its main is cancelled. [O13]"""
+async def test_death_that_a_check_by_hand_finds(overseer, clock):
+    """If a call of `check_heartbeats` finds the agent silent, its main is cancelled. [O13]"""
     async with Supervised(overseer, forever).running() as agent:
         await clock.run_for(5)
         clock.advance(30)
@@ -765,8 +765,8 @@ async def test_unregistering_from_another_thread(overseer):
     assert agent.error == "none"
 
 
-def test_watch_in_another_thread(overseer, clock, anyio_backend):
-    """A watch in a thread of its own sees a supervisor whose loop stands still. [O13]"""
+def test_check_in_another_thread(overseer, clock, anyio_backend):
+    """A check in another thread finds an agent whose event loop is blocked. [O13]"""
     about_to_hang, seen = threading.Event(), threading.Event()
     starts = []
 
@@ -791,7 +791,7 @@ def test_watch_in_another_thread(overseer, clock, anyio_backend):
 
 
 async def test_supervisor_leaves_nothing_behind(build, clock):
-    """After the end the exception that killed the agent is not held by the agent that stays listed. [O13]"""
+    """After the end, the record of the agent does not keep the exception alive. [O13]"""
     overseer = build(auto_recovery_enabled=False)
     agent = Supervised(overseer, crash)
     with pytest.raises(AgentExhaustedError):

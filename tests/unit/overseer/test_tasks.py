@@ -1,4 +1,4 @@
-"""Tasks that run beside a block."""
+"""Background tasks of a block."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_tasks_end_with_the_block():
-    """Tasks are cancelled when the block ends, and one that has ended before is no matter."""
+    """The end of the block cancels its tasks; a task that has ended before does not matter."""
     ended = []
 
     async def task(name):
@@ -32,14 +32,14 @@ async def test_tasks_end_with_the_block():
 
 
 async def test_task_that_has_not_begun():
-    """A block that ends at once ends its tasks too."""
+    """The end of the block cancels a task that has not started yet."""
     async with BackgroundTasks() as tasks:
         tasks.start(anyio.sleep_forever)
 
 
 @pytest.mark.parametrize("error", [ValueError("boom"), KeyboardInterrupt(), SystemExit(1)])
 async def test_error_of_a_task_ends_the_block(error):
-    """What a task raises cancels the block and leaves it bare."""
+    """An error of a task cancels the block and leaves it unchanged."""
 
     async def task():
         raise error
@@ -52,7 +52,7 @@ async def test_error_of_a_task_ends_the_block(error):
 
 
 async def test_first_error_of_several():
-    """Of several tasks' errors the first one is raised."""
+    """If several tasks raise, the first error leaves the block."""
     errors = [ValueError("first"), ValueError("second")]
 
     async def task():
@@ -70,7 +70,7 @@ async def test_first_error_of_several():
 
 
 async def test_error_of_a_task_as_the_block_is_cancelled():
-    """An error goes before a cancellation, as in any task group."""
+    """An error of a task replaces a cancellation, as in any task group."""
 
     async def task():
         try:
@@ -108,8 +108,8 @@ async def test_cancellation_as_the_block_waits_for_its_tasks():
     assert ended == [True]
 
 
-async def test_scopes_ask_a_task_to_stop(anyio_backend):
-    """Only a scope that is cancelled and reaches the task asks it to stop."""
+async def test_cancelled_by_a_scope(anyio_backend):
+    """A task is being cancelled if a cancelled scope reaches it."""
     stray = asyncio.CancelledError() if anyio_backend == "asyncio" else BaseException()
     assert not is_being_cancelled(stray)
     with anyio.CancelScope() as scope:
@@ -121,8 +121,8 @@ async def test_scopes_ask_a_task_to_stop(anyio_backend):
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_native_cancellation_asks_a_task_to_stop():
-    """`Task.cancel()` asks a task to stop, though no scope is cancelled."""
+async def test_cancelled_natively():
+    """A task is being cancelled by `Task.cancel()`, even if no scope is cancelled."""
     asked = []
 
     async def work():

@@ -10,34 +10,34 @@ from swarmguard import AgentHealth
 from swarmguard._overseer.machine import TRANSITIONS, Cause, HealthEvent, IllegalTransitionError, event_for
 
 EVERY_MOVE = [
-    (cause, before, after, news)
+    (cause, before, after, event)
     for cause, moves in TRANSITIONS.items()
     for before, followers in moves.items()
-    for after, news in followers.items()
+    for after, event in followers.items()
 ]
 
 
-def test_table_is_whole():
-    """Every cause may come in every health, and something follows from it."""
+def test_table_is_complete():
+    """The table has every cause and every health, with at least one change each."""
     assert set(TRANSITIONS) == set(Cause)
     for cause, before in itertools.product(Cause, AgentHealth):
         assert TRANSITIONS[cause][before]
 
 
-@pytest.mark.parametrize(("cause", "before", "after", "news"), EVERY_MOVE)
-def test_what_is_announced(cause, before, after, news):
-    """Worsening and returning to Healthy are announced, nothing else; and a restart always is. [O5]"""
-    assert event_for(cause, before, after) is news
+@pytest.mark.parametrize(("cause", "before", "after", "event"), EVERY_MOVE)
+def test_events_of_changes(cause, before, after, event):
+    """Each worsening, each return to Healthy and each restart has an event; no other change has one. [O5]"""
+    assert event_for(cause, before, after) is event
     if after > before:
-        assert news is not None
-        assert news.topic == "agent.failed"
-        assert news.reason in ("failures", "heartbeat_timeout", "crashed")
+        assert event is not None
+        assert event.topic == "agent.failed"
+        assert event.reason in ("failures", "heartbeat_timeout", "crashed")
     elif after is AgentHealth.HEALTHY and (after < before or cause is Cause.RESTART):
-        assert news is not None
-        assert news.topic == "agent.recovered"
-        assert news.reason in ("success", "heartbeat", "restart")
+        assert event is not None
+        assert event.topic == "agent.recovered"
+        assert event.reason in ("success", "heartbeat", "restart")
     else:
-        assert news is None
+        assert event is None
 
 
 @pytest.mark.parametrize(
@@ -50,12 +50,12 @@ def test_what_is_announced(cause, before, after, news):
         (Cause.CRASH, AgentHealth.DEAD, AgentHealth.HEALTHY),
     ],
 )
-def test_illegal_moves_raise(cause, before, after):
-    """A move that does not stand in the table raises and says which one it was."""
+def test_illegal_transitions_raise(cause, before, after):
+    """A change that is not in the table raises an error that names it."""
     with pytest.raises(IllegalTransitionError, match=f"illegal transition: {cause} from {before} to {after}"):
         event_for(cause, before, after)
 
 
-def test_news_is_a_pair():
-    """What is announced is a topic without the prefix and a reason."""
+def test_event_has_topic_and_reason():
+    """An event is a topic without the prefix, and a reason."""
     assert TRANSITIONS[Cause.CRASH][AgentHealth.HEALTHY][AgentHealth.DEAD] == HealthEvent("agent.failed", "crashed")

@@ -1,4 +1,4 @@
-"""The values that an overseer shows."""
+"""The values that an overseer returns."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ HEALTH_ON_THE_WIRE = {
 
 
 def test_health_is_text():
-    """Health is a text with the values of the seed. [O2]"""
+    """`AgentHealth` is a `StrEnum` with the values of the wire. [O2]"""
     assert [str(health) for health in ORDER] == ["Healthy", "Degraded", "Unhealthy", "Dead"]
     assert list(AgentHealth) == ORDER
     assert json.dumps(AgentHealth.DEAD) == '"Dead"'
@@ -56,7 +56,7 @@ def test_health_is_text():
 
 @pytest.mark.parametrize(("left", "right"), list(itertools.product(ORDER, repeat=2)))
 def test_health_is_ordered_by_severity(left, right):
-    """Every comparison goes by severity and not by the alphabet, with the plain text of a value too. [O2]"""
+    """Comparisons are by severity, not by the alphabet, also with the values as plain strings. [O2]"""
     i, j = ORDER.index(left), ORDER.index(right)
     for other in (right, str(right.value)):
         assert (left < other) is (i < j)
@@ -68,20 +68,20 @@ def test_health_is_ordered_by_severity(left, right):
 
 
 def test_worst_and_sorting():
-    """`max` is the worst, and sorting goes from well to Dead. [O2]"""
+    """`max` returns the worst health, and sorting goes from Healthy to Dead. [O2]"""
     assert max(ORDER) is AgentHealth.DEAD
     assert min(ORDER) is AgentHealth.HEALTHY
     assert sorted([ORDER[2], ORDER[0], ORDER[3], ORDER[1]]) == ORDER
 
 
 def test_health_does_not_compare_with_anything_else():
-    """A text that is no health has no place in the order. [O2]"""
+    """A string that is not a health cannot be ordered. [O2]"""
     with pytest.raises(TypeError, match="must be an AgentHealth or one of its values, got 'Zombie'"):
         assert AgentHealth.DEAD < "Zombie"
 
 
 def test_agent_on_the_wire():
-    """An agent's dict is that of the wire: whole seconds, text for ids, RFC 3339 for dates. [O10]"""
+    """The dict of an agent has whole seconds, ids as text and dates as RFC 3339. [O10]"""
     wire = {
         "agent_type": "Scanner",
         "agent_id": "00000000-0000-0000-0000-000000000007",
@@ -99,20 +99,20 @@ def test_agent_on_the_wire():
 
 
 def test_whole_seconds_on_the_wire():
-    """What a float's last bit takes from a whole second is not taken from the wire. [O10]"""
+    """Seconds are rounded down, but not by an error of a float's last bit. [O10]"""
     assert attrs.evolve(STATUS, seconds_since_heartbeat=1.1 * 3 - 0.3).to_dict()["seconds_since_heartbeat"] == 3
     assert attrs.evolve(STATUS, seconds_since_heartbeat=29.99999999999).to_dict()["seconds_since_heartbeat"] == 30
     assert attrs.evolve(STATUS, seconds_since_heartbeat=29.999999).to_dict()["seconds_since_heartbeat"] == 29
 
 
 def test_health_on_the_wire():
-    """The swarm's health has the wire's fields. [O10]"""
+    """The dict of the swarm's health has the fields of the wire. [O10]"""
     assert HEALTH.to_dict() == HEALTH_ON_THE_WIRE
     assert json.loads(json.dumps(HEALTH.to_dict())) == HEALTH_ON_THE_WIRE
 
 
 def test_swarm_on_the_wire():
-    """The whole swarm is its health, its agents and its circuits. [O10]"""
+    """The dict of the swarm has its health, its agents and its circuit breakers. [O10]"""
     status = SwarmStatus(health=HEALTH, agents=(STATUS,), circuit_breakers=(CircuitBreaker("jupiter").status(),))
     wire = json.loads(json.dumps(status.to_dict()))
     assert set(wire) == {"health", "agents", "circuit_breakers"}
@@ -124,7 +124,7 @@ def test_swarm_on_the_wire():
 
 @pytest.mark.parametrize("value", [STATUS, HEALTH])
 def test_values_are_frozen(value):
-    """What an overseer shows can be compared and pickled, and not be changed. [O10]"""
+    """The values can be compared and pickled, but not changed. [O10]"""
     assert pickle.loads(pickle.dumps(value)) == value
     with pytest.raises(AttributeError):
         value.total_agents = 3
