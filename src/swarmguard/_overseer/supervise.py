@@ -153,8 +153,8 @@ class Supervisor(Generic[T]):
                     await self._wait(waker, self._core.wait_until_resumed)
                 case NotStarted.EXHAUSTED:
                     self._give_up()
-                case NotStarted.GONE | NotRun.PUT_OFF:  # put off: only while the interpreter exits
-                    return None
+                case NotStarted.GONE | NotRun.PUT_OFF:  # pragma: no branch - no other answer is left
+                    return None  # put off: the interpreter exits
 
     async def _wait(self, waker: Waker, wait: Callable[[*Ts], Awaitable[None]], *args: *Ts) -> None:
         """Run `await wait(*args)`, but only until the supervisor is notified."""
