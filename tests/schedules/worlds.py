@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import interleave_test
+from swarmguard._breaker.gate import Observer
 
 from swarmguard import (
     BreakerMode,
@@ -19,8 +20,8 @@ from swarmguard import (
     Permit,
     SwarmGuardError,
 )
-from swarmguard._breaker.gate import Observer
-from swarmguard._breaker.machine import NO_WISHES, BreakerMachine, Change, Place, Refusal, Ticket
+from swarmguard._breaker.machine import NO_DELAY, BreakerMachine, Change
+from swarmguard._breaker.periods import ProbeSlot, Refusal, Ticket
 from swarmguard._overseer.agent import Agent, ErrorReport
 from swarmguard._overseer.machine import OverseerMachine
 from swarmguard.testing import EventRecorder, FakeClock
