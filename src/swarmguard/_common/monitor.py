@@ -111,10 +111,12 @@ class Monitor:
             What the action returned; `PUT_OFF` where it is put off: it runs before the lock is released.
         """
         result = self.try_run(action, *args)
-        if result is SKIPPED:
-            self.defer(action, *args)
-            return PUT_OFF
-        return result
+        return self.put_off(action, *args) if result is SKIPPED else result
+
+    def put_off(self, action: Callable[..., object], *args: object) -> Literal[NotRun.PUT_OFF]:
+        """Queue an action that `try_run` has skipped. It runs before the lock is released."""
+        self._deferred.append((action, args))
+        return PUT_OFF
 
     def look(self, reading: Callable[..., T], *args: object) -> T:
         """Return `reading(*args)`, taken under the lock; where this thread is inside already, taken at once.

@@ -49,7 +49,7 @@ from uuid import UUID, uuid4
 from anyio.lowlevel import checkpoint
 
 from swarmguard._common.fields import check_instance, check_text
-from swarmguard._common.monitor import Monitor, NotRun
+from swarmguard._common.monitor import SKIPPED, Monitor, NotRun
 from swarmguard._common.outbox import Outbox
 from swarmguard._common.waking import Waker
 from swarmguard._overseer.agent import Agent, Incarnation, Supervision
@@ -97,7 +97,9 @@ class OverseerCore:
         Returns:
             What the action returned, or `PUT_OFF`.
         """
-        return self._monitor.run(action, self.clock.monotonic(), *args)
+        now = self.clock.monotonic()
+        result = self._monitor.try_run(action, now, *args)  # not `run`: a heartbeat would pay for one more call
+        return self._monitor.put_off(action, now, *args) if result is SKIPPED else result
 
     def do_for(self, incarnation: Incarnation, action: Callable[[float, UUID, *Ts], T], *args: *Ts) -> T | PutOff:
         """Run a method of the machine that takes an agent's id, for the agent of this incarnation.
@@ -110,7 +112,7 @@ class OverseerCore:
         Raises:
             StaleAgentError: The incarnation has ended.
         """
-        return self._monitor.run(self.machine.do_for, self.clock.monotonic(), incarnation, action, *args)
+        return self.do(self.machine.do_for, incarnation, action, *args)
 
     def new_agent(self, agent_type: str, agent_id: UUID | None, supervision: Supervision | None = None) -> Agent:
         """Create an agent's record, which is not registered yet.
