@@ -1,12 +1,17 @@
-"""What the transports of every HTTP client share: which breaker guards a request, and what an answer says of the host.
+"""The part of the HTTP transports that is the same for every client library.
 
-The transports themselves, `swarmguard.httpx` and `swarmguard.httpx2`, only give all this their client's types. A
-request's permit is settled
+`swarmguard.httpx` and `swarmguard.httpx2` add the types of their library to it, and are the same file but for the
+library's name.
 
-- at once, when sending it raises, or when the answer's status is a failure already;
-- by the body otherwise: read to its end, it is a success; broken, it is judged by what was raised; closed early, it is
-  neutral, since nobody knows what would have come. (A stream of events that has said `[DONE]` has ended: OpenAI's own
-  client closes it there, and waits for no more.)
+The permit of a request is settled as soon as the outcome is certain:
+
+- when sending raises: the exception decides, as for any call;
+- when the headers arrive and the status is a failure: failure;
+- when the body ends: success; when reading it raises, the exception decides; when it is closed early: neutral, since
+  the rest of the body is unknown.
+
+A server-sent event `[DONE]` counts as the end of the body. OpenAI's API ends its streams so, and its SDK closes the
+response there without reading on.
 """
 
 from __future__ import annotations
@@ -29,34 +34,34 @@ from swarmguard.errors import CircuitOpenError
 
 
 class URL(Protocol):
-    """What is asked of a URL."""
+    """The part of a client library's URL that is used here."""
 
     @property
     def netloc(self) -> bytes:
-        """The host, and the port where it is not the scheme's own."""
+        """The host, with the port unless it is the scheme's default."""
         ...
 
 
 class Request(Protocol):
-    """What is asked of a request."""
+    """The part of a client library's request that is used here."""
 
     @property
     def url(self) -> URL:
-        """Where it goes."""
+        """The URL that the request goes to."""
         ...
 
 
 class Response(Protocol):
-    """What is asked of a response."""
+    """The part of a client library's response that is used here."""
 
     @property
     def status_code(self) -> int:
-        """The status."""
+        """The HTTP status code."""
         ...
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """The headers, whatever their case."""
+        """The headers; names are case-insensitive."""
         ...
 
 
@@ -64,20 +69,23 @@ RequestT = TypeVar("RequestT", bound=Request)
 ResponseT = TypeVar("ResponseT", bound=Response)
 
 DONE = (b"data: [DONE]\n\n", b"data: [DONE]\r\n\r\n")
-"""How the event streams of OpenAI's API, and of the many that speak it, say that they have ended."""
+"""The last event of a stream of OpenAI's API and of compatible ones."""
 
-_LONGEST = max(map(len, DONE))
+_TAIL_LENGTH = max(map(len, DONE))
 
 
-class Guard(Generic[RequestT]):
-    """A registry's breakers in front of the hosts that a client talks to.
+class HostBreakers(Generic[RequestT]):
+    """The breakers of a registry, looked up by the host of a request or by a key function.
 
     Args:
-        registry: Where the breakers are.
-        key: From a request to its breaker's name; None, or an answer of None: see `host_of`.
-        refusal: What a refusal is raised as.
-        base: What `refusal` must be, or be a subclass of.
-        complete: The client's `http_config`.
+        registry: Holds the breakers. A missing one is created with the registry's default config, completed for HTTP.
+        key: Returns a request's breaker name, or None to leave the request unguarded. None stands for `host_of`.
+        refusal: The exception class that a refusal is raised as.
+        base: The class that `refusal` must be or derive from.
+        complete: The client module's `http_config`.
+
+    Raises:
+        TypeError: An argument has the wrong type.
     """
 
     __slots__ = ("_config", "_key", "_refusal", "_registry")
@@ -100,7 +108,14 @@ class Guard(Generic[RequestT]):
         self._config = complete(registry.default_config, clock=registry.clock)
 
     def admit(self, request: RequestT) -> Permit | None:
-        """Return the permit of a request, None for one that is not guarded, or raise the refusal."""
+        """Ask the request's breaker for a permit.
+
+        Returns:
+            The permit, or None if the request is not guarded.
+
+        Raises:
+            CircuitOpenError: The breaker refused; an instance of this object's `refusal`.
+        """
         name = self._key(request)
         if name is None:
             return None
@@ -109,18 +124,19 @@ class Guard(Generic[RequestT]):
             return breaker.acquire()
         except CircuitOpenError as refused:
             facts = refused.args
-        raise self._refusal(*facts, request=request)
+        raise self._refusal(*facts, request=request)  # outside of `except`, so that it has no context
 
 
-class Step:
-    """A step of a call: the sending of its request, or the reading of a piece of the answer. An error ends the call.
+class settling:  # noqa: N801 - used like a function, as `contextlib.closing` is
+    """A `with` block around one step of a call: sending the request, or reading a chunk of the body.
 
-    So does the end of the pieces, which is a success. Without a permit nothing is counted.
+    An exception settles the permit by the breaker's filters. The end of an iterator settles it as a success. A step
+    that completes settles nothing. (A class, since a generator-based context manager takes three times as long.)
     """
 
     __slots__ = ("_permit",)
 
-    def __init__(self, permit: Permit | None) -> None:
+    def __init__(self, permit: Permit) -> None:
         self._permit = permit
 
     def __enter__(self) -> None:
@@ -129,47 +145,51 @@ class Step:
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._permit is None or exc is None:
-            return
         if isinstance(exc, StopIteration | StopAsyncIteration):
             self._permit.succeed()
-        else:
+        elif exc is not None:
             self._permit._raised(exc)
 
 
 class Transport(Generic[RequestT, ResponseT]):
-    """A transport that asks a breaker before another one sends: the sync face.
+    """A sync transport that asks a breaker before it passes a request on.
 
     Args:
-        guard: The breakers.
-        sender: The other one, of the client's own kind.
-        wrapped: Returns an answer with its body made the end of the call.
+        breakers: Admits the requests.
+        sender: The client library's transport that sends the requests.
+        with_body: Returns the response with a body that settles the permit.
     """
 
     def __init__(
         self,
-        guard: Guard[RequestT],
+        breakers: HostBreakers[RequestT],
         sender: Any,
-        wrapped: Callable[[ResponseT, Permit], ResponseT],
+        with_body: Callable[[ResponseT, Permit], ResponseT],
     ) -> None:
-        self._guard = guard
+        self._breakers = breakers
         self._sender = sender
-        self._wrapped = wrapped
+        self._with_body = with_body
 
     def handle_request(self, request: RequestT) -> ResponseT:
-        """Send the request, if its breaker admits it.
+        """Send the request if its breaker admits it.
+
+        Returns:
+            The response, as soon as its headers have arrived.
 
         Raises:
-            CircuitOpenTransportError: It does not.
+            CircuitOpenTransportError: The breaker refused the request; it was not sent.
         """
-        permit = self._guard.admit(request)
+        permit = self._breakers.admit(request)
         response: ResponseT
-        with Step(permit):
+        if permit is None:
             response = self._sender.handle_request(request)
-        return response if permit is None or is_over(permit, response) else self._wrapped(response, permit)
+            return response
+        with settling(permit):
+            response = self._sender.handle_request(request)
+        return response if failed_at_once(permit, response) else self._with_body(response, permit)
 
     def close(self) -> None:
-        """Close the transport that sends."""
+        """Close the wrapped transport."""
         self._sender.close()
 
     def __enter__(self) -> Self:
@@ -186,32 +206,38 @@ class Transport(Generic[RequestT, ResponseT]):
 
 
 class AsyncTransport(Generic[RequestT, ResponseT]):
-    """What `Transport` is: the async face."""
+    """The async counterpart of `Transport`."""
 
     def __init__(
         self,
-        guard: Guard[RequestT],
+        breakers: HostBreakers[RequestT],
         sender: Any,
-        wrapped: Callable[[ResponseT, Permit], ResponseT],
+        with_body: Callable[[ResponseT, Permit], ResponseT],
     ) -> None:
-        self._guard = guard
+        self._breakers = breakers
         self._sender = sender
-        self._wrapped = wrapped
+        self._with_body = with_body
 
     async def handle_async_request(self, request: RequestT) -> ResponseT:
-        """Send the request, if its breaker admits it.
+        """Send the request if its breaker admits it.
+
+        Returns:
+            The response, as soon as its headers have arrived.
 
         Raises:
-            CircuitOpenTransportError: It does not.
+            CircuitOpenTransportError: The breaker refused the request; it was not sent.
         """
-        permit = self._guard.admit(request)
+        permit = self._breakers.admit(request)
         response: ResponseT
-        with Step(permit):
+        if permit is None:
             response = await self._sender.handle_async_request(request)
-        return response if permit is None or is_over(permit, response) else self._wrapped(response, permit)
+            return response
+        with settling(permit):
+            response = await self._sender.handle_async_request(request)
+        return response if failed_at_once(permit, response) else self._with_body(response, permit)
 
     async def aclose(self) -> None:
-        """Close the transport that sends."""
+        """Close the wrapped transport."""
         await self._sender.aclose()
 
     async def __aenter__(self) -> Self:
@@ -227,137 +253,151 @@ class AsyncTransport(Generic[RequestT, ResponseT]):
         await self._sender.__aexit__(exc_type, exc_value, traceback)
 
 
-class Ending:
-    """The end of a body that is the end of a call, and the permit to be settled there."""
+class SettledByBody:
+    """Base of a response body that settles the permit of its request.
 
-    def __init__(self, permit: Permit) -> None:
-        self._permit = permit
-        self._tail = b""
-
-    def _passed_on(self, piece: bytes) -> bytes:
-        """Return the piece; the call is settled if it ends the stream by saying so."""
-        self._tail = (self._tail + piece[-_LONGEST:])[-_LONGEST:]
-        if self._tail.endswith(DONE):
-            self._permit.succeed()
-        return piece
-
-
-class Body(Ending):
-    """The body of an answer that may still go well or badly, sync.
-
-    An iterator of its own and no generator, which trio would complain of where clients leave it half-read.
+    Args:
+        stream: The client library's stream of the body.
+        permit: The request's permit.
     """
 
     def __init__(self, stream: Any, permit: Permit) -> None:
-        super().__init__(permit)
         self._stream = stream
+        self._permit = permit
+        self._tail = b""
+
+    def _passed_on(self, chunk: bytes) -> bytes:
+        """Return the chunk; settle the permit as a success if the chunk completes a `[DONE]` event."""
+        self._tail = (self._tail + chunk[-_TAIL_LENGTH:])[-_TAIL_LENGTH:]
+        if self._tail.endswith(DONE):
+            self._permit.succeed()
+        return chunk
+
+
+class Body(SettledByBody):
+    """A sync response body.
+
+    It is its own iterator, not a generator: on trio, a generator that a client leaves half-read causes a warning.
+    """
 
     def __iter__(self) -> Iterator[bytes]:
-        self._pieces = iter(self._stream)
+        self._chunks = iter(self._stream)
         return self
 
     def __next__(self) -> bytes:
-        with Step(self._permit):
-            return self._passed_on(next(self._pieces))
+        with settling(self._permit):
+            return self._passed_on(next(self._chunks))
 
     def close(self) -> None:
-        """Close the body; the call is neutral if it is not settled."""
+        """Close the body. If the permit is unsettled, the call is neutral."""
         try:
             self._stream.close()
         finally:
             self._permit.release()
 
 
-class AsyncBody(Ending):
-    """What `Body` is, async."""
-
-    def __init__(self, stream: Any, permit: Permit) -> None:
-        super().__init__(permit)
-        self._stream = stream
+class AsyncBody(SettledByBody):
+    """The async counterpart of `Body`."""
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        self._pieces = aiter(self._stream)
+        self._chunks = aiter(self._stream)
         return self
 
     async def __anext__(self) -> bytes:
-        with Step(self._permit):
-            return self._passed_on(await anext(self._pieces))
+        with settling(self._permit):
+            return self._passed_on(await anext(self._chunks))
 
     async def aclose(self) -> None:
-        """Close the body; the call is neutral if it is not settled."""
+        """Close the body. If the permit is unsettled, the call is neutral."""
         try:
             await self._stream.aclose()
         finally:
             self._permit.release()
 
 
-def is_over(permit: Permit, response: Response) -> bool:
-    """Tell whether the answer's headers settle the permit: whether they are a failure already.
+def failed_at_once(permit: Permit, response: Response) -> bool:
+    """Settle the permit if the response's status is a failure.
 
-    A breaker that was made with no `record_result` of its own judges by the status, as those do that are made here.
+    A breaker without a `record_result`, made outside of the transport, uses `is_failure` as well.
+
+    Returns:
+        True if the permit is settled; False if the body is still to settle it.
     """
-    return permit._failed_early(response, default=failed)
+    return permit._failed_early(response, default=is_failure)
 
 
 def host_of(request: Request) -> str | None:
-    """Return the host that a request goes to, with the port where it is not the scheme's own.
+    """Return the host that a request goes to, with the port unless it is the scheme's default.
 
-    None for a URL without a host, which no transport takes: it is left to the transport to say so.
+    Returns:
+        None for a URL without a host. The wrapped transport rejects such a request.
     """
     return request.url.netloc.decode("ascii") or None
 
 
 def complete(
-    config: CircuitBreakerConfig, clock: Clock, callers_own: tuple[type[Exception], ...]
+    config: CircuitBreakerConfig, clock: Clock, callers_mistakes: tuple[type[Exception], ...]
 ) -> CircuitBreakerConfig:
-    """Return a config with what it leaves open filled in: what a failure is, and how long the service asks to wait."""
+    """Return a config whose unset fields are set for HTTP.
+
+    Args:
+        config: The config to complete.
+        clock: The clock for `RetryAfter`.
+        callers_mistakes: The default of `ignore_exceptions`.
+
+    Raises:
+        TypeError: `config` is not a `CircuitBreakerConfig`.
+    """
     check_instance("config", config, CircuitBreakerConfig)
     return attrs.evolve(
         config,
-        record_result=config.record_result or failed,
+        record_result=config.record_result or is_failure,
         retry_after=config.retry_after or RetryAfter(clock),
-        ignore_exceptions=callers_own if config.ignore_exceptions == () else config.ignore_exceptions,
+        ignore_exceptions=callers_mistakes if config.ignore_exceptions == () else config.ignore_exceptions,
     )
 
 
-def failed(response: Response) -> bool:
-    """Tell whether a response says that the service is in trouble: a status of 5xx, or 429 (too many requests)."""
+def is_failure(response: Response) -> bool:
+    """Return True for a status of 5xx, or 429 (too many requests)."""
     return response.status_code >= 500 or response.status_code == 429
 
 
 @attrs.frozen
 class RetryAfter:
-    """Reads how long a service asks to be left alone, from the `Retry-After` of its answer.
+    """Reads from a response's `Retry-After` header how long the service asks to be left alone.
 
     Args:
-        clock: Dates are compared with the answer's own `Date`, so that a clock that is off does no harm; where there
-            is none, with this clock's `now`.
+        clock: The clock whose `now` a date is compared with if the response has no `Date` header. With one, the two
+            headers are compared, so that a wrong local clock does no harm.
     """
 
     clock: Clock = SystemClock()
 
     def __call__(self, evidence: object) -> float | None:
-        """Return the seconds, 0 or more; None where the service does not ask for any.
+        """Return the wait that the service asks for.
 
         Args:
-            evidence: A response, or an exception; one that has a `response` is asked for that one's.
+            evidence: A response, or an exception; the `response` attribute of an exception is used if it has one.
+
+        Returns:
+            Seconds, 0 or more; None if the header is missing or invalid.
         """
         headers: Mapping[str, str] = getattr(getattr(evidence, "response", evidence), "headers", {})
-        asked = headers.get("retry-after", "").strip()
-        if asked.isdecimal():
-            seconds = float(asked)
+        value = headers.get("retry-after", "").strip()
+        if value.isdecimal():
+            seconds = float(value)
         else:
-            moment = _date(asked)
-            if moment is None:
+            date = _date(value)
+            if date is None:
                 return None
-            seconds = (moment - (_date(headers.get("date", "")) or self.clock.now())).total_seconds()
+            seconds = (date - (_date(headers.get("date", "")) or self.clock.now())).total_seconds()
         return max(seconds, 0.0) if math.isfinite(seconds) else None
 
 
 def _date(text: str) -> datetime | None:
-    """Return the moment of an HTTP date, which is in UTC whether it says so or not; None if it is none."""
+    """Return an HTTP date as an aware `datetime`, or None if the text is not one. A date without a zone is in UTC."""
     try:
-        moment = parsedate_to_datetime(text)
+        date = parsedate_to_datetime(text)
     except ValueError:
         return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return date if date.tzinfo else date.replace(tzinfo=UTC)

@@ -1,11 +1,9 @@
-"""Circuit breakers for [HTTPX2](https://pypi.org/project/httpx2/): a transport that gives every host its own.
+"""Circuit breakers for [HTTPX2](https://pypi.org/project/httpx2/): transports that give every host its own breaker.
 
 ```python
 registry = CircuitBreakerRegistry()
 client = httpx2.Client(transport=CircuitBreakerTransport(registry))
 ```
-
-`swarmguard.httpx` is the same for HTTPX.
 """
 
 from __future__ import annotations
@@ -29,20 +27,20 @@ with Extra("httpx2"):
 __all__ = ["AsyncCircuitBreakerTransport", "CircuitBreakerTransport", "CircuitOpenTransportError", "http_config"]
 
 Key = Callable[[httpx2.Request], str | None]
-"""From a request to its breaker's name; None for a request that is not to be guarded."""
+"""Returns the name of a request's breaker, or None to leave the request unguarded."""
 
 
 class CircuitOpenTransportError(CircuitOpenError, httpx2.TransportError):
-    """A breaker refused a request: it was not sent.
+    """A breaker refused a request; the request was not sent.
 
-    It is a `CircuitOpenError` and a `TransportError` of the client's, so it is caught by whoever catches either.
+    It is both a `CircuitOpenError` and an `httpx2.TransportError`, so code that catches either catches it.
 
     Args:
         name: The breaker's name.
         state: The breaker's state at the refusal.
-        retry_after: Seconds until a test call may be admitted; None when only an operator can end the refusals.
+        retry_after: Seconds until a probe may be admitted; None when only an operator can end the refusals.
         reason: `"open"`, `"half_open"` or `"isolated"`.
-        request: What was refused; None when it is not known (yet).
+        request: The refused request, or None if it is not known.
     """
 
     def __init__(
@@ -55,46 +53,49 @@ class CircuitOpenTransportError(CircuitOpenError, httpx2.TransportError):
         request: httpx2.Request | None = None,
     ) -> None:
         httpx2.TransportError.__init__(self, "", request=request)
-        self.args: tuple[Any, ...] = (name, state, retry_after, reason)  # which the properties, `str` and pickle read
+        self.args: tuple[Any, ...] = (name, state, retry_after, reason)  # the properties, `str` and pickle read these
 
 
 def http_config(
     config: CircuitBreakerConfig = CircuitBreakerConfig(), *, clock: Clock = SystemClock()
 ) -> CircuitBreakerConfig:
-    """Return a config with what it leaves open filled in for HTTP.
+    """Return a config whose unset fields are set for HTTP.
 
     - `record_result`: a status of 5xx or 429 is a failure.
-    - `retry_after`: what the `Retry-After` of such an answer says, in seconds or as a date.
-    - `ignore_exceptions`: `UnsupportedProtocol` and `LocalProtocolError`, which are the caller's own mistakes.
+    - `retry_after`: the `Retry-After` header of such a response, in seconds or as a date.
+    - `ignore_exceptions`: `UnsupportedProtocol` and `LocalProtocolError`, which are mistakes of the caller.
 
-    The transports do so with their registry's default. Use it for a breaker that you make yourself.
+    The transports apply it to their registry's default config. Call it yourself for a breaker that you create.
 
     Args:
-        config: What it does not leave open stays.
-        clock: What a date is compared with, if the answer does not say when it was given.
+        config: The config to complete. Fields that it sets are kept.
+        clock: The clock whose `now` a `Retry-After` date is compared with if the response has no `Date` header.
+
+    Returns:
+        The completed config. Completing it again changes nothing.
 
     Raises:
-        TypeError: It is no config.
+        TypeError: `config` is not a `CircuitBreakerConfig`.
     """
     return _http.complete(config, clock, (httpx2.LocalProtocolError, httpx2.UnsupportedProtocol))
 
 
 class CircuitBreakerTransport(_http.Transport[httpx2.Request, httpx2.Response], httpx2.BaseTransport):
-    """A transport that asks a breaker before it sends.
+    """A transport for `httpx2.Client` that asks a circuit breaker before it sends a request.
 
-    What raises, and what is answered with 5xx or 429, is a failure; an answer whose body was read to its end is a
-    success; one that is closed early is neutral.
+    A request that raises, and a status of 5xx or 429, is a failure. Any other response is a success when its body has
+    been read to the end, and neutral if it is closed before that.
 
     Args:
-        registry: Where the breakers are. One that is not there yet is made, with the registry's default config as
-            `http_config` completes it; one that is there keeps its own.
-        transport: What sends. None: a new `httpx2.HTTPTransport()`.
-        key: Names the breaker of a request; a request for which it answers None is not guarded. None: the host, with
-            the port where it is not the scheme's own: `"api.openai.com"`, `"127.0.0.1:8000"`.
-        refusal: What refusals are raised as: `CircuitOpenTransportError` or a subclass that takes the same arguments.
+        registry: Holds the breakers. A missing one is created with the registry's default config, completed by
+            `http_config`; an existing one keeps its config. Transports, sync and async, may share a registry.
+        transport: Sends the requests. None creates an `httpx2.HTTPTransport()`.
+        key: Returns the name of a request's breaker, or None to leave the request unguarded. Without a `key`, the name
+            is the host, with the port unless it is the scheme's default: `"api.openai.com"`, `"127.0.0.1:8000"`.
+        refusal: The exception class for refusals: `CircuitOpenTransportError`, or a subclass with the same arguments.
 
     Raises:
-        TypeError: An argument is of the wrong type.
+        TypeError: An argument has the wrong type.
     """
 
     def __init__(
@@ -107,23 +108,21 @@ class CircuitBreakerTransport(_http.Transport[httpx2.Request, httpx2.Response], 
     ) -> None:
         sender = httpx2.HTTPTransport() if transport is None else transport
         check_instance("transport", sender, httpx2.BaseTransport)
-        guard = _http.Guard(registry, key, refusal, CircuitOpenTransportError, http_config)
-        super().__init__(guard, sender, _with_body)
+        breakers = _http.HostBreakers(registry, key, refusal, CircuitOpenTransportError, http_config)
+        super().__init__(breakers, sender, _with_body)
 
 
 class AsyncCircuitBreakerTransport(_http.AsyncTransport[httpx2.Request, httpx2.Response], httpx2.AsyncBaseTransport):
-    """What `CircuitBreakerTransport` is, for `httpx2.AsyncClient`; both may share a registry.
+    """A transport for `httpx2.AsyncClient` that asks a circuit breaker before it sends a request.
 
     Args:
-        registry: Where the breakers are. One that is not there yet is made, with the registry's default config as
-            `http_config` completes it; one that is there keeps its own.
-        transport: What sends. None: a new `httpx2.AsyncHTTPTransport()`.
-        key: Names the breaker of a request; a request for which it answers None is not guarded. None: the host, with
-            the port where it is not the scheme's own: `"api.openai.com"`, `"127.0.0.1:8000"`.
-        refusal: What refusals are raised as: `CircuitOpenTransportError` or a subclass that takes the same arguments.
+        registry: As for `CircuitBreakerTransport`.
+        transport: Sends the requests. None creates an `httpx2.AsyncHTTPTransport()`.
+        key: As for `CircuitBreakerTransport`.
+        refusal: As for `CircuitBreakerTransport`.
 
     Raises:
-        TypeError: An argument is of the wrong type.
+        TypeError: An argument has the wrong type.
     """
 
     def __init__(
@@ -136,28 +135,28 @@ class AsyncCircuitBreakerTransport(_http.AsyncTransport[httpx2.Request, httpx2.R
     ) -> None:
         sender = httpx2.AsyncHTTPTransport() if transport is None else transport
         check_instance("transport", sender, httpx2.AsyncBaseTransport)
-        guard = _http.Guard(registry, key, refusal, CircuitOpenTransportError, http_config)
-        super().__init__(guard, sender, _with_async_body)
+        breakers = _http.HostBreakers(registry, key, refusal, CircuitOpenTransportError, http_config)
+        super().__init__(breakers, sender, _with_async_body)
 
 
 class _Body(_http.Body, httpx2.SyncByteStream):
-    """A body as this client takes it."""
+    """A response body of the type that the client expects."""
 
 
 class _AsyncBody(_http.AsyncBody, httpx2.AsyncByteStream):
-    """A body as this client takes it."""
+    """A response body of the type that the async client expects."""
 
 
 def _with_body(response: httpx2.Response, permit: Permit) -> httpx2.Response:
-    return _answer(response, permit, _Body(cast(httpx2.SyncByteStream, response.stream), permit))
+    return _replace_body(response, permit, _Body(cast(httpx2.SyncByteStream, response.stream), permit))
 
 
 def _with_async_body(response: httpx2.Response, permit: Permit) -> httpx2.Response:
-    return _answer(response, permit, _AsyncBody(cast(httpx2.AsyncByteStream, response.stream), permit))
+    return _replace_body(response, permit, _AsyncBody(cast(httpx2.AsyncByteStream, response.stream), permit))
 
 
-def _answer(response: httpx2.Response, permit: Permit, body: _Body | _AsyncBody) -> httpx2.Response:
-    """Return the response with another body; its permit is there for those who know the verdict before the end."""
+def _replace_body(response: httpx2.Response, permit: Permit, body: _Body | _AsyncBody) -> httpx2.Response:
+    """Return the response with another body. The permit is among its extensions, for users who settle it early."""
     return httpx2.Response(
         response.status_code,
         headers=response.headers,
