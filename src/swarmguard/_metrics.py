@@ -1,7 +1,7 @@
-"""What the metrics of both libraries share: which events and calls are counted, and what is read of who is watched.
+"""The part of the metrics that is the same for Prometheus and OpenTelemetry.
 
-Counters follow the events and the call records. Gauges are read when somebody asks for them, so they are never out of
-date and cost nothing meanwhile.
+Counters count events and call records as they come. Gauges read the watched objects when the metrics are collected, so
+they are always current and cost nothing between two collections.
 """
 
 from __future__ import annotations
@@ -25,89 +25,103 @@ if TYPE_CHECKING:
     from swarmguard._overseer.overseer import Overseer
     from swarmguard._overseer.values import AgentHealth, AgentStatus
 
-Subject = Union[CircuitBreakerRegistry, CircuitBreaker, "Overseer"]
-"""What can be watched."""
+Watchable = Union[CircuitBreakerRegistry, CircuitBreaker, "Overseer"]
+"""The types that `Metrics.watch` takes."""
 
 BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
-"""The upper bounds in seconds of the durations' histogram: from a cache's answer to a language model's."""
+"""Upper bounds of the histogram of call durations, in seconds: wide enough for a cache and for a language model."""
 
-# What the metrics are, in both libraries' words.
+# The descriptions of the metrics, shown by both libraries.
 STATE: Final = "1 for the state that the circuit is in, 0 for the others."
-TRANSITIONS: Final = "Changes of a circuit's state, by the state that it came to and the reason."
-CALLS: Final = "Calls by what became of them; a refused call did not run."
-DURATION: Final = "How long the calls that ran took."
+TRANSITIONS: Final = "Transitions of a circuit, by the new state and the reason."
+CALLS: Final = "Calls by outcome; a refused call did not run."
+DURATION: Final = "Duration of the calls that ran."
 AGENTS: Final = "Registered agents by health."
-HEARTBEAT_AGE: Final = "Time since the last heartbeat of the agent that has been silent longest."
+HEARTBEAT_AGE: Final = "Longest time that an agent of the type has gone without a heartbeat."
 RESTARTS: Final = "Restarts that brought an agent back."
-EXHAUSTIONS: Final = "Times that an agent was Dead with no restart left."
+EXHAUSTIONS: Final = "Number of times an agent was Dead with no restart left."
 
 
 class Metrics(ABC):
-    """A sink that counts, with an observer beside it, and what is watched.
+    """A sink and an observer that count, and a list of the objects whose states are read.
 
     Args:
-        watches: Where what is watched is kept.
+        watched: The objects that the gauges read.
     """
 
-    def __init__(self, watches: Watches) -> None:
-        self._watches = watches
+    def __init__(self, watched: WatchList) -> None:
+        self._watched = watched
 
     def __call__(self, event: Event) -> None:
-        """Count an event: this makes the metrics a sink."""
+        """Count an event. This makes the metrics a sink.
+
+        Args:
+            event: An event of a breaker or an overseer. Transitions of circuits, restarts and exhaustions of agents
+                are counted; other events are not.
+        """
         match event.topic.split(".")[-2:], event.payload:
             case (
                 ["circuit", "opened" | "half_opened" | "closed"],
                 {"name": str(name), "state": str(state), "reason": str(reason)},
             ):
-                self._moved(as_text(name), state, reason)
+                self._count_transition(as_text(name), state, reason)
             case ["agent", "recovered"], {"agent_type": str(agent_type), "reason": "restart"}:
-                self._restarted(as_text(agent_type))
+                self._count_restart(as_text(agent_type))
             case ["agent", "exhausted"], {"agent_type": str(agent_type)}:
-                self._exhausted(as_text(agent_type))
-            case _:  # what a gauge shows, or nobody counts
+                self._count_exhaustion(as_text(agent_type))
+            case _:  # not counted; some of it shows in a gauge
                 pass
 
     def observe(self, record: CallRecord) -> None:
-        """Count a call, and time it if it ran: give this to a breaker or a registry as its `observer`."""
-        self._called(as_text(record.name), record.outcome, record.seconds)
-
-    def watch(self, *subjects: Subject) -> None:
-        """Show from now on, whenever the metrics are read, how these are doing.
-
-        They are held weakly: what the program has dropped is no longer shown. Watching the same one again changes
-        nothing.
+        """Count a call, and record its duration if it ran. Pass this as the `observer` of a breaker or a registry.
 
         Args:
-            subjects: Overseers, registries and single breakers. An overseer shows its agents, and the circuits of its
+            record: The record of the call.
+        """
+        self._count_call(as_text(record.name), record.outcome, record.seconds)
+
+    def watch(self, *watched: Watchable) -> None:
+        """Show the states of these objects in the gauges from now on.
+
+        They are held weakly: an object that the program has dropped is no longer shown. Watching an object twice is
+        the same as watching it once.
+
+        Args:
+            watched: Overseers, registries and single breakers. An overseer shows its agents, and the circuits of its
                 registry if it has one.
 
         Raises:
-            TypeError: One of them is none of these. Nothing is watched then.
+            TypeError: An argument is none of these. None of the arguments is watched then.
         """
-        self._watches.add(subjects)
+        self._watched.add(watched)
 
     @abstractmethod
-    def _moved(self, name: str, state: str, reason: str) -> None: ...
+    def _count_transition(self, name: str, state: str, reason: str) -> None: ...
 
     @abstractmethod
-    def _restarted(self, agent_type: str) -> None: ...
+    def _count_restart(self, agent_type: str) -> None: ...
 
     @abstractmethod
-    def _exhausted(self, agent_type: str) -> None: ...
+    def _count_exhaustion(self, agent_type: str) -> None: ...
 
     @abstractmethod
-    def _called(self, name: str, outcome: Outcome, seconds: float) -> None: ...
+    def _count_call(self, name: str, outcome: Outcome, seconds: float) -> None: ...
 
 
 @attrs.define
-class Crew:
-    """The agents of one type: how many are how well, and how long the most silent one has been so, in seconds."""
+class AgentGroup:
+    """The agents of one type.
+
+    Attributes:
+        by_health: The number of agents of each health.
+        heartbeat_age: The longest time since an agent's last heartbeat, in seconds.
+    """
 
     by_health: dict[AgentHealth, int]
     heartbeat_age: float = 0.0
 
-    def count(self, agent: AgentStatus) -> None:
-        """Count an agent in."""
+    def add(self, agent: AgentStatus) -> None:
+        """Add an agent to the counts."""
         self.by_health[agent.health] += 1
         self.heartbeat_age = max(self.heartbeat_age, agent.seconds_since_heartbeat)
 
@@ -120,23 +134,27 @@ class _HasAgents(Protocol):
     def get_all_agent_statuses(self) -> list[AgentStatus]: ...
 
 
-class Watches:
-    """What is watched, held weakly. Safe to use from any thread: the tuple is replaced, never changed."""
+class WatchList:
+    """Weak references to the watched objects. Thread-safe: the tuple of references is replaced, never changed."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._known: tuple[ref[Subject], ...] = ()
+        self._references: tuple[ref[Watchable], ...] = ()
 
-    def add(self, subjects: tuple[Subject, ...]) -> None:
-        """Watch these as well."""
-        for subject in subjects:
-            if not isinstance(subject, CircuitBreakerRegistry | CircuitBreaker | _HasAgents):
-                wrong_type("what is watched", "a CircuitBreakerRegistry, a CircuitBreaker or an Overseer", subject)
+    def add(self, watched: tuple[Watchable, ...]) -> None:
+        """Add objects that are not on the list yet.
+
+        Raises:
+            TypeError: An object cannot be watched. The list is unchanged.
+        """
+        for one in watched:
+            if not isinstance(one, CircuitBreakerRegistry | CircuitBreaker | _HasAgents):
+                wrong_type("what is watched", "a CircuitBreakerRegistry, a CircuitBreaker or an Overseer", one)
         with self._lock:
-            self._known = tuple(ref(subject) for subject in dict.fromkeys([*self._alive(), *subjects]))
+            self._references = tuple(ref(one) for one in dict.fromkeys([*self._alive(), *watched]))
 
     def circuits(self) -> dict[str, CircuitState]:
-        """Return the state of every circuit by name; of two of the same name, one that is not closed is shown."""
+        """Return the state of every circuit by name. If two have the same name, one that is not closed wins."""
         states: dict[str, CircuitState] = {}
         for breaker in self._breakers():
             name, state = as_text(breaker.name), breaker.state
@@ -146,34 +164,34 @@ class Watches:
                 states.setdefault(name, state)
         return states
 
-    def crews(self) -> dict[str, Crew]:
-        """Return the agents of each type that has any."""
-        crews: dict[str, Crew] = {}
+    def agent_groups(self) -> dict[str, AgentGroup]:
+        """Return the agents grouped by type."""
+        groups: dict[str, AgentGroup] = {}
         for agent in self._agents():
             agent_type = as_text(agent.agent_type)
-            crew = crews.get(agent_type)
-            if crew is None:  # every health is counted from 0, so that none is missing
-                crew = crews[agent_type] = Crew(dict.fromkeys(type(agent.health), 0))
-            crew.count(agent)
-        return crews
+            group = groups.get(agent_type)
+            if group is None:  # with a 0 for every health, so that no series is missing
+                group = groups[agent_type] = AgentGroup(dict.fromkeys(type(agent.health), 0))
+            group.add(agent)
+        return groups
 
     def _breakers(self) -> Iterator[CircuitBreaker]:
-        for subject in self._alive():
-            source = subject.registry if isinstance(subject, _HasAgents) else subject
+        for watched in self._alive():
+            source = watched.registry if isinstance(watched, _HasAgents) else watched
             if isinstance(source, CircuitBreakerRegistry):
                 yield from source
             elif isinstance(source, CircuitBreaker):
                 yield source
 
     def _agents(self) -> Iterator[AgentStatus]:
-        for subject in self._alive():
-            if isinstance(subject, _HasAgents):
-                yield from subject.get_all_agent_statuses()
+        for watched in self._alive():
+            if isinstance(watched, _HasAgents):
+                yield from watched.get_all_agent_statuses()
 
-    def _alive(self) -> Iterator[Subject]:
-        return (subject for known in self._known if (subject := known()) is not None)
+    def _alive(self) -> Iterator[Watchable]:
+        return (watched for reference in self._references if (watched := reference()) is not None)
 
 
 def as_text(name: str) -> str:
-    """Return the name as text that UTF-8 can encode: lone surrogates, which it cannot, are written as escapes."""
+    """Return the name as text that can be encoded as UTF-8, with lone surrogates escaped."""
     return name.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -7,7 +7,7 @@ overseer = Overseer(sink=metrics, registry=breakers)
 metrics.watch(overseer)
 ```
 
-`swarmguard.otel` is the same for OpenTelemetry.
+`swarmguard.otel` offers the same metrics for OpenTelemetry.
 """
 
 from __future__ import annotations
@@ -29,28 +29,29 @@ with Extra("prometheus"):
 
 __all__ = ["PrometheusMetrics"]
 
-_MOVES: Final = sorted({(state.value, trigger.value) for (_, trigger), state in TRANSITIONS.items()})
+_STATES_AND_REASONS: Final = sorted({(state.value, trigger.value) for (_, trigger), state in TRANSITIONS.items()})
 
 
 class PrometheusMetrics(_metrics.Metrics):
-    """A sink and an observer that count for Prometheus, and a collector that shows what it watches.
+    """A sink and an observer that count for Prometheus, and a collector of the watched objects' states.
 
-    Give the same one to every breaker, registry and overseer as their `sink`; give `metrics.observe` as `observer`
-    where calls are to be counted; and `watch` them to have their states read at each scrape.
+    Pass the same instance to all breakers, registries and overseers as their `sink`. Pass `metrics.observe` as
+    `observer` to count calls. Call `watch` to have states read at each scrape.
 
     Args:
-        registry: Prometheus's own, not one of breakers: where the metrics are registered. The default is the one that
-            `start_http_server`, `make_wsgi_app` and `make_asgi_app` show by default.
+        registry: The `prometheus_client.CollectorRegistry` that the metrics are registered with. (Not a
+            `CircuitBreakerRegistry`.) The default is the one that `start_http_server`, `make_wsgi_app` and
+            `make_asgi_app` serve.
 
     Raises:
-        TypeError: It is no `CollectorRegistry`.
-        ValueError: It has these metrics already: use the first ones.
+        TypeError: `registry` is not a `CollectorRegistry`.
+        ValueError: `registry` has these metrics already. Share one `PrometheusMetrics` instead.
     """
 
     def __init__(self, *, registry: CollectorRegistry = REGISTRY) -> None:
         check_instance("registry", registry, CollectorRegistry, "a prometheus_client.CollectorRegistry")
-        super().__init__(_metrics.Watches())
-        # Registered as one collector, itself, so that a registry takes all of them or none.
+        super().__init__(_metrics.WatchList())
+        # Not registered one by one: this object is the collector, so that a registry takes all of them or none.
         self._transitions = Counter(
             "swarmguard_circuit_transitions_total", _metrics.TRANSITIONS, ["name", "state", "reason"], registry=None
         )
@@ -69,24 +70,24 @@ class PrometheusMetrics(_metrics.Metrics):
         registry.register(self)
 
     def describe(self) -> Iterable[Metric]:
-        """Return the metrics without their values: what `prometheus_client` asks of a collector."""
+        """Return the metrics without samples. `prometheus_client` calls this when the collector is registered."""
         counted = chain.from_iterable(counter.describe() for counter in self._counted())
         return [*_circuit_gauges({}), *_agent_gauges({}), *counted]
 
     def collect(self) -> Iterable[Metric]:
-        """Return the metrics as they are now: what `prometheus_client` asks of a collector."""
-        circuits, crews = self._watches.circuits(), self._watches.crews()
-        self._count_from_zero(circuits, crews)
+        """Return the metrics with their current samples. `prometheus_client` calls this at each scrape."""
+        circuits, groups = self._watched.circuits(), self._watched.agent_groups()
+        self._count_from_zero(circuits, groups)
         counted = chain.from_iterable(counter.collect() for counter in self._counted())
-        return [*_circuit_gauges(circuits), *_agent_gauges(crews), *counted]
+        return [*_circuit_gauges(circuits), *_agent_gauges(groups), *counted]
 
     def _counted(self) -> tuple[Counter | Histogram, ...]:
         return self._transitions, self._calls, self._durations, self._restarts, self._exhaustions
 
     def _count_from_zero(self, circuits: Iterable[str], agent_types: Iterable[str]) -> None:
-        """Let the counters of what is watched begin at 0: to Prometheus, one that appears with 1 has not risen."""
+        """Create the counters of watched objects at 0. Prometheus sees no increase in a counter that appears at 1."""
         for name in circuits:
-            for state, reason in _MOVES:
+            for state, reason in _STATES_AND_REASONS:
                 self._transitions.labels(name, state, reason)
             for outcome in get_args(Outcome):
                 self._calls.labels(name, outcome)
@@ -94,16 +95,16 @@ class PrometheusMetrics(_metrics.Metrics):
             self._restarts.labels(agent_type)
             self._exhaustions.labels(agent_type)
 
-    def _moved(self, name: str, state: str, reason: str) -> None:
+    def _count_transition(self, name: str, state: str, reason: str) -> None:
         self._transitions.labels(name, state, reason).inc()
 
-    def _restarted(self, agent_type: str) -> None:
+    def _count_restart(self, agent_type: str) -> None:
         self._restarts.labels(agent_type).inc()
 
-    def _exhausted(self, agent_type: str) -> None:
+    def _count_exhaustion(self, agent_type: str) -> None:
         self._exhaustions.labels(agent_type).inc()
 
-    def _called(self, name: str, outcome: Outcome, seconds: float) -> None:
+    def _count_call(self, name: str, outcome: Outcome, seconds: float) -> None:
         self._calls.labels(name, outcome).inc()
         if outcome != "refused":
             self._durations.labels(name).observe(seconds)
@@ -117,12 +118,12 @@ def _circuit_gauges(circuits: dict[str, CircuitState]) -> Iterator[Metric]:
     yield states
 
 
-def _agent_gauges(crews: dict[str, _metrics.Crew]) -> Iterator[Metric]:
+def _agent_gauges(groups: dict[str, _metrics.AgentGroup]) -> Iterator[Metric]:
     agents = GaugeMetricFamily("swarmguard_agents", _metrics.AGENTS, labels=["agent_type", "health"])
     ages = GaugeMetricFamily("swarmguard_agent_heartbeat_age_seconds", _metrics.HEARTBEAT_AGE, labels=["agent_type"])
-    for agent_type, crew in crews.items():
-        ages.add_metric([agent_type], crew.heartbeat_age)
-        for health, number in crew.by_health.items():
+    for agent_type, group in groups.items():
+        ages.add_metric([agent_type], group.heartbeat_age)
+        for health, number in group.by_health.items():
             agents.add_metric([agent_type, health.value], number)
     yield agents
     yield ages

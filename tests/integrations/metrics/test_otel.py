@@ -224,15 +224,15 @@ def test_several_of_one_provider_are_as_one(reader, provider, metrics):
 def test_providers_are_apart(reader, metrics):
     """What one provider's metrics watch is not shown by another's, and a provider that is gone is forgotten."""
     breaker = CircuitBreaker("jupiter")
-    known = len(otel._watches)
+    known = len(otel._watched_by)
     other = MeterProvider(shutdown_on_exit=False)
     OTelMetrics(meter_provider=other).watch(breaker)
     assert values(reader, "swarmguard.circuit.state", NAME, STATE) == {}
-    assert len(otel._watches) == known + 1
+    assert len(otel._watched_by) == known + 1
     other.shutdown()
     del other
     gc.collect()
-    assert len(otel._watches) == known
+    assert len(otel._watched_by) == known
 
 
 def test_wrong_provider():
