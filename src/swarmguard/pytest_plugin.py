@@ -1,7 +1,7 @@
-"""The pytest plugin: a fake clock, a recorder of events, a registry that has both, and circuits that are open.
+"""The pytest plugin: fixtures for a clock, a recorder of events and a registry, and a marker that opens circuits.
 
-pytest loads it at its start wherever swarmguard is installed, before anybody's tests and before the plugins that
-measure coverage. So it imports nothing but what pytest has imported already; the rest comes when a test asks for it.
+pytest loads the plugin at its start wherever swarmguard is installed, before plugins that measure coverage. So it
+imports only what pytest has imported already; swarmguard itself is imported when a test uses a fixture.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ MARKER = "open_circuit"
 
 
 class OpenCircuit(Protocol):
-    """What the fixture `open_circuit` gives."""
+    """The type of the fixture `open_circuit`."""
 
     def __call__(self, breaker: CircuitBreaker | str, duration: float | None = None) -> CircuitBreaker:
         """Open a circuit until the end of the test.
 
         Args:
-            breaker: The breaker, or the name of one of `breaker_registry`, which is made if it is not there.
-            duration: For how many seconds of the breaker's clock it refuses. None: for as long as it usually does.
+            breaker: The breaker, or the name of a breaker in `breaker_registry`, which is created if it is missing.
+            duration: How long the circuit stays open, in seconds of the breaker's clock. None: for the breaker's
+                `timeout_duration`.
 
         Returns:
             The breaker.
@@ -35,7 +36,7 @@ class OpenCircuit(Protocol):
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Tell pytest of the marker."""
+    """Register the marker."""
     config.addinivalue_line(
         "markers", f"{MARKER}(*names): open these circuits of the fixture breaker_registry for the test"
     )
@@ -59,9 +60,9 @@ def event_recorder() -> EventRecorder:
 
 @pytest.fixture
 def breaker_registry(fake_clock: FakeClock, event_recorder: EventRecorder) -> CircuitBreakerRegistry:
-    """A registry of breakers that live by `fake_clock` and tell `event_recorder`.
+    """A registry whose breakers use `fake_clock` and send their events to `event_recorder`.
 
-    A fixture of the same name in a `conftest.py` puts the program's own registry in its place.
+    To use your program's own registry, override this fixture in a `conftest.py`.
     """
     from swarmguard import CircuitBreakerRegistry  # noqa: PLC0415
 
@@ -70,7 +71,7 @@ def breaker_registry(fake_clock: FakeClock, event_recorder: EventRecorder) -> Ci
 
 @pytest.fixture
 def open_circuit(request: pytest.FixtureRequest) -> Iterator[OpenCircuit]:
-    """A function that opens a circuit until the end of the test, when it is reset: `open_circuit("jupiter")`."""
+    """A function that opens a circuit and resets it at the end of the test: `open_circuit("weather")`."""
     opened: list[CircuitBreaker] = []
 
     def open_it(breaker: CircuitBreaker | str, duration: float | None = None) -> CircuitBreaker:
@@ -86,8 +87,23 @@ def open_circuit(request: pytest.FixtureRequest) -> Iterator[OpenCircuit]:
         breaker.reset()
 
 
-@pytest.fixture(autouse=True)
-def _marked_circuits(request: pytest.FixtureRequest) -> None:
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Add the fixture `_marked_circuits` to a test with the marker; an autouse fixture would be part of every test."""
+    names: list[str] = getattr(item, "fixturenames", [])
+    if item.get_closest_marker(MARKER) is not None and "_marked_circuits" not in names:
+        # pytest sets fixtures up in the order of this list. Those of a wider scope come first and see closed circuits.
+        wider = [name for name in names if _scope_of(item, name) != "function"]
+        names.insert(len(wider), "_marked_circuits")
+
+
+def _scope_of(item: pytest.Item, fixture: str) -> str:
+    definitions = item._fixtureinfo.name2fixturedefs.get(fixture)  # type: ignore[attr-defined] # not public
+    return definitions[-1].scope if definitions else "function"
+
+
+@pytest.fixture
+def _marked_circuits(request: pytest.FixtureRequest, open_circuit: OpenCircuit) -> None:
     """Open the circuits that the test's markers name."""
     for marker in request.node.iter_markers(MARKER):
         if marker.kwargs or not marker.args or not all(isinstance(name, str) and name for name in marker.args):
@@ -95,6 +111,5 @@ def _marked_circuits(request: pytest.FixtureRequest) -> None:
             raise pytest.UsageError(
                 f"the marker {MARKER} takes one or more names of circuits, non-empty str, got ({', '.join(arguments)})"
             )
-        open_it: OpenCircuit = request.getfixturevalue("open_circuit")
         for name in marker.args:
-            open_it(name)
+            open_circuit(name)

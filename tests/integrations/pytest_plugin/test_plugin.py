@@ -158,6 +158,96 @@ def test_the_programs_own_registry(run) -> None:
     result.assert_outcomes(passed=2)
 
 
+def test_marked_circuits_open_at_the_start_of_the_test(run) -> None:
+    """The marker opens its circuits after fixtures of a wider scope are set up, and before the test's own fixtures."""
+    result = run(
+        """
+        import pytest
+
+        @pytest.fixture(scope="session", autouse=True)
+        def service():
+            assert REGISTRY.get("weather") is None
+
+        @pytest.fixture(autouse=True)
+        def client(service):
+            return [str(breaker.state) for breaker in REGISTRY]
+
+        @pytest.mark.open_circuit("weather")
+        def test_it(client):
+            assert client == ["Open"]
+
+        from conftest import REGISTRY
+        """,
+        """
+        import pytest
+        from swarmguard import CircuitBreakerRegistry
+
+        REGISTRY = CircuitBreakerRegistry()
+
+        @pytest.fixture
+        def breaker_registry():
+            return REGISTRY
+        """,
+    )
+    result.assert_outcomes(passed=1)
+
+
+def test_markers_of_parameters_hooks_and_test_cases(run) -> None:
+    """The marker works on a single parameter, when a hook adds it, and on a method of a `unittest.TestCase`."""
+    result = run(
+        """
+        import unittest
+        import pytest
+        from conftest import opened
+
+        @pytest.mark.parametrize(
+            "names", [[], pytest.param(["weather"], marks=pytest.mark.open_circuit("weather")), ["maps"], []]
+        )
+        def test_parameters(names):
+            assert opened() == names
+
+        class TestCase(unittest.TestCase):
+            @pytest.mark.open_circuit("weather")
+            def test_marked(self):
+                assert opened() == ["weather"]
+
+            def test_unmarked(self):
+                assert opened() == []
+        """,
+        """
+        import pytest
+        from swarmguard import CircuitBreakerRegistry
+
+        REGISTRY = CircuitBreakerRegistry()
+
+        def opened():
+            return [breaker.name for breaker in REGISTRY if breaker.state == "Open"]
+
+        @pytest.fixture
+        def breaker_registry():
+            return REGISTRY
+
+        def pytest_collection_modifyitems(items):
+            items[2].add_marker(pytest.mark.open_circuit("maps"))
+        """,
+    )
+    result.assert_outcomes(passed=6)
+
+
+def test_an_unmarked_test_uses_no_fixture_of_the_plugin(run) -> None:
+    """The plugin adds a fixture to the tests that have the marker, and to no other test."""
+    result = run(
+        """
+        import pytest
+
+        def test_unmarked(request):
+            assert not {"open_circuit", "breaker_registry"} & set(request.fixturenames)
+            assert "_marked_circuits" not in request.fixturenames
+        """
+    )
+    result.assert_outcomes(passed=1)
+
+
 def loaded_by_pytest(tmp_path: Path, *options: str) -> set[str]:
     """Return the modules that pytest has loaded when a project's conftest is first run."""
     tmp_path.joinpath("conftest.py").write_text("import sys\nprint('loaded:', *sys.modules)\n")
