@@ -298,7 +298,7 @@ def test_a_callback_that_raises(caplog):
     assert call_logged("the sink", "fallback", int, "x") == "fallback"
     (record,) = caplog.records
     assert (record.name, record.levelno) == ("swarmguard", logging.ERROR)
-    assert record.getMessage() == "the sink raised; carrying on as if it were not there"
+    assert record.getMessage() == "the sink raised; ignored"
     assert record.exc_info[0] is ValueError
 
 
@@ -732,6 +732,22 @@ def test_a_sink_that_raises(caplog):
     assert [event.sequence for event in recorder.events] == [1, 2]
     assert [record.name for record in caplog.records] == ["swarmguard"] * 2
     assert "arb.swarm.paused" in caplog.records[0].getMessage()
+
+
+@pytest.mark.parametrize("reading", ["monotonic", "now"])
+def test_a_clock_that_raises_when_an_event_is_dated(caplog, monkeypatch, reading):
+    """An error of the clock goes to the log with the topic; the event is dropped, and the next one is sent. [C4]"""
+    recorder = EventRecorder()
+    clock = FakeClock()
+    _, emit = make(recorder, clock)
+    with monkeypatch.context() as broken:
+        broken.setattr(FakeClock, reading, lambda self: 1 / 0)
+        emit()
+    emit()
+    assert [event.sequence for event in recorder.events] == [2]
+    (record,) = caplog.records
+    assert record.getMessage() == "the clock, dating arb.swarm.paused, raised; ignored"
+    assert record.exc_info[0] is ZeroDivisionError
 
 
 def test_a_sink_that_interrupts():

@@ -1,4 +1,4 @@
-"""Running the users' callbacks so that their errors reach the log and nothing else."""
+"""Running a user's callback so that its errors are logged and go no further."""
 
 from __future__ import annotations
 
@@ -11,12 +11,22 @@ D = TypeVar("D")
 
 
 def call_logged(what: str, fallback: D, callback: Callable[..., T], *args: object) -> T | D:
-    """Call back and return the answer; an exception is logged under `what`, and the answer is `fallback`."""
+    """Run a callback; log an exception and return a fallback instead.
+
+    Args:
+        what: The subject of the log message: "the sink", for "the sink raised; ignored".
+        fallback: Returned if the callback raises.
+        callback: The function to run.
+        args: Its arguments.
+
+    Returns:
+        The callback's result, or the fallback.
+    """
     try:
         return callback(*args)
     except Exception:
-        if not sys.is_finalizing():  # a finalizer at the very end has no log left to write to
-            import logging  # noqa: PLC0415 - seldom needed, and not cheap to load
+        if not sys.is_finalizing():  # at interpreter shutdown `logging` may be gone
+            import logging  # noqa: PLC0415 - seldom needed, and slow to import
 
-            logging.getLogger("swarmguard").exception("%s raised; carrying on as if it were not there", what)
+            logging.getLogger("swarmguard").exception("%s raised; ignored", what)
         return fallback

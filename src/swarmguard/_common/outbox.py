@@ -1,16 +1,16 @@
-"""The ordered delivery of one emitter's events to its sink.
+"""Ordered delivery of one emitter's events to its sink.
 
-A shell numbers and queues its events while it holds its monitor, so that the numbers follow the changes, and delivers
-them after it has let go, so that a sink may call back. One thread delivers at a time; another that comes meanwhile
-leaves its events to the first and goes on, so a sink that hangs holds up nobody else. The deliverer looks once more
-after it has let go: an event that was queued in that instant is not left behind.
+The emitter numbers and queues an event while it holds its lock, so the numbers follow the order of the changes. It
+delivers after it has released the lock, so a sink may call back. One thread delivers at a time. Another thread that has
+queued events meanwhile leaves them to the first and goes on, so a sink that hangs blocks one thread only. The first
+thread checks the queue again after it has given up its turn: an event queued in that instant is not left behind.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from swarmguard._common.call_logged import call_logged
 from swarmguard.clock import Clock
@@ -18,13 +18,13 @@ from swarmguard.events import JSON, Event, Sink
 
 
 class Outbox:
-    """The events of one emitter, on their way to its sink.
+    """The queue of one emitter's events for its sink.
 
     Args:
-        source: The emitter's name, which every event carries.
-        sink: Who gets the events.
+        source: The emitter's name, the `source` of every event.
+        sink: Receives the events.
         clock: Dates the events.
-        topic_prefix: What stands before every topic.
+        topic_prefix: The first part of every topic, without the dot after it.
     """
 
     __slots__ = ("_clock", "_delivering", "_prefix", "_queue", "_sequence", "_sink", "_source")
@@ -39,29 +39,42 @@ class Outbox:
         self._delivering = threading.Lock()
 
     def put(self, topic: str, payload: Mapping[str, JSON], moment: float) -> None:
-        """Queue an event of the monotonic `moment`; the caller holds the monitor that guards the change."""
+        """Queue an event. The caller holds the lock of the emitter.
+
+        Args:
+            topic: The topic after the prefix.
+            payload: The event's payload.
+            moment: The clock's `monotonic` at the change, in seconds.
+        """
         sequence = self._sequence + 1
         self._queue.append((sequence, topic, payload, moment))
-        self._sequence = sequence  # last: memory may run out before, and an event that is not there has no number
+        self._sequence = sequence  # last: if `append` runs out of memory, no number is used up
 
     def deliver(self) -> None:
-        """Give what is queued to the sink, unless another thread is at it; the caller holds no lock."""
+        """Pass the queued events to the sink, unless another thread is doing so. The caller holds no lock."""
         while self._queue and (turn := self._delivering).acquire(blocking=False):
             try:
                 while self._queue:
                     self._hand_over(*self._queue.pop(0))
             finally:
-                turn.release()  # not `self._delivering`: the sink may have forked, and this be the child
+                turn.release()  # not `self._delivering`: in a child that the sink has forked, it is a new lock
 
     def renew_after_fork(self) -> None:
-        """Let the child deliver, whoever was at it in the parent, and leave the parent's events to the parent."""
+        """Make the outbox usable in a forked child.
+
+        The delivery lock is replaced, since a thread of the parent may hold it. The queue is emptied, since the parent
+        delivers these events.
+        """
         self._delivering = threading.Lock()
         self._queue.clear()
 
     def _hand_over(self, sequence: int, topic: str, payload: Mapping[str, JSON], moment: float) -> None:
-        full_topic = f"{self._prefix}.{topic}"
-        since = timedelta(seconds=self._clock.monotonic() - moment)
-        event = Event(
-            topic=full_topic, source=self._source, at=self._clock.now() - since, sequence=sequence, payload=payload
-        )
-        call_logged(f"the sink, given {full_topic},", None, self._sink, event)
+        """Date an event and call the sink. An error of the clock or the sink is logged, and the event is dropped."""
+        topic = f"{self._prefix}.{topic}"
+        at = call_logged(f"the clock, dating {topic},", None, self._date_of, moment)
+        if at is not None:
+            event = Event(topic=topic, source=self._source, at=at, sequence=sequence, payload=payload)
+            call_logged(f"the sink, given {topic},", None, self._sink, event)
+
+    def _date_of(self, moment: float) -> datetime:
+        return self._clock.now() - timedelta(seconds=self._clock.monotonic() - moment)
