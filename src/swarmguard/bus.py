@@ -1,4 +1,4 @@
-"""The event bus: one sink in front of any number of subscribers, each at its own pace.
+"""The event bus: a sink that passes events to any number of subscribers.
 
 ```python
 bus = EventBus()
@@ -9,12 +9,12 @@ with bus.subscribe("arb.swarm.agent.*") as events:
         print(event.topic, event.payload["agent_id"])
 ```
 
-Every subscription has a buffer of its own. Publishing puts the event into the buffers and wakes who waits: it runs no
-subscriber's code and waits for none, so a breaker can publish from any thread and from any event loop. A subscriber
-that falls behind loses its oldest events and finds their number in `dropped`.
+Each subscription has its own buffer. Publishing appends the event to the buffers and wakes the waiting tasks. It runs
+no code of a subscriber and does not wait, so it is safe from any thread and any event loop. A subscriber that falls
+behind loses its oldest events; `dropped` counts them.
 
-Publishers take turns by a `Monitor`, so a finalizer or a signal handler that publishes while its own thread is
-publishing does no harm. Readers take from the buffers' other end, which is a single step and needs no lock.
+Publishers are serialized by a `Monitor`, so a finalizer or a signal handler may publish while its own thread is
+publishing. Readers need no lock: they take from the other end of a buffer, in one atomic step.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ __all__ = ["EventBus", "Subscription"]
 
 
 class EventBus:
-    """A sink that passes events on to its subscribers.
+    """A sink that passes events to its subscribers.
 
-    The bus forgets a subscription at once when it is closed, and when its owner drops it without closing it.
+    The bus holds subscriptions weakly: one that is closed, or garbage-collected without being closed, is removed.
     """
 
     __slots__ = ("__weakref__", "_mailboxes", "_monitor")
@@ -50,58 +50,62 @@ class EventBus:
         self._mailboxes: tuple[ref[_Mailbox], ...] = ()
 
     def subscribe(self, topics: str = "*", *, buffer: int = 256) -> Subscription:
-        """Subscribe from this moment on, until the subscription is closed.
+        """Subscribe to the events that are published from now on.
 
         Args:
-            topics: A topic, or a dotted prefix with `*` as its last segment, which takes every topic below the prefix,
-                however deep: `arb.swarm.agent.*`. The default takes every topic there is.
-            buffer: How many events are kept for a subscriber that is behind, at least 1.
+            topics: A topic, or a dotted prefix with `*` as the last segment, which matches every topic below the
+                prefix at any depth: `arb.swarm.agent.*`. The default matches every topic.
+            buffer: The number of unread events that are kept, 1 or more. When the buffer is full, the oldest event is
+                dropped.
 
         Returns:
-            A subscription: a context manager that closes itself, and an async iterator of the events.
+            The subscription: an async iterator of the events, and a context manager that closes it.
 
         Raises:
-            TypeError: `topics` is no `str`, or `buffer` is no whole number.
-            ValueError: `topics` is empty or has a `*` anywhere else, or `buffer` is less than 1.
+            TypeError: `topics` is not a `str`, or `buffer` is not a whole number.
+            ValueError: `topics` is empty or has a `*` in another place, or `buffer` is less than 1.
         """
         mailbox = _Mailbox(topics, check_count("buffer", buffer, minimum=1))
-        self._monitor.run(self._admit, mailbox)
-        return Subscription(mailbox, partial(self._monitor.run, self._dismiss, mailbox))
+        self._monitor.run(self._add, mailbox)
+        return Subscription(mailbox, partial(self._monitor.run, self._remove, mailbox))
 
     def publish(self, event: Event) -> None:
-        """Give the event to every subscriber of its topic; from any thread, without waiting for anybody.
+        """Pass the event to every subscriber of its topic, without waiting. Safe from any thread.
+
+        Args:
+            event: The event.
 
         Raises:
-            TypeError: It is no `Event`. Nothing that happens to a subscriber raises here.
+            TypeError: `event` is not an `Event`.
         """
-        self._monitor.run(self._hand_out, check_instance("event", event, Event, "an Event"))
+        self._monitor.run(self._put, check_instance("event", event, Event, "an Event"))
 
     def __call__(self, event: Event) -> None:
-        """Do what `publish` does: this makes the bus a sink."""
+        """Publish the event. This makes the bus a sink."""
         self.publish(event)
 
-    # Under the monitor
+    # These need the monitor
 
-    def _admit(self, newcomer: _Mailbox) -> None:
-        self._mailboxes = (*(known for known in self._mailboxes if known() is not None), ref(newcomer))
+    def _add(self, mailbox: _Mailbox) -> None:
+        self._mailboxes = (*(known for known in self._mailboxes if known() is not None), ref(mailbox))
 
-    def _hand_out(self, event: Event) -> None:
+    def _put(self, event: Event) -> None:
         for known in self._mailboxes:
             mailbox = known()
             if mailbox is not None and mailbox.takes(event.topic):
                 mailbox.put(event)
 
-    def _dismiss(self, leaver: _Mailbox) -> None:
-        self._mailboxes = tuple(known for known in self._mailboxes if known() not in (None, leaver))
-        leaver.end()
+    def _remove(self, mailbox: _Mailbox) -> None:
+        self._mailboxes = tuple(known for known in self._mailboxes if known() not in (None, mailbox))
+        mailbox.end()
 
 
 class Subscription:
-    """The events of some topics, as one subscriber gets them; `EventBus.subscribe` makes it.
+    """One subscriber's events, created by `EventBus.subscribe`.
 
-    Tasks may iterate over it, several at once and in any event loop: each event goes to one of them, and none is lost
-    when a task is cancelled. After the `with` block, or `close`, an iteration still gives what is buffered, and then
-    ends.
+    Any number of tasks, in any event loops, may iterate over it at the same time. Each event goes to one of them, and
+    none is lost when a task is cancelled. After `close`, or the `with` block, an iteration yields the events that are
+    still buffered and then ends.
     """
 
     __slots__ = ("_leave", "_mailbox")
@@ -112,15 +116,19 @@ class Subscription:
 
     @property
     def dropped(self) -> int:
-        """How many events this subscriber has lost by being behind."""
+        """The number of events that were dropped because the buffer was full."""
         return self._mailbox.dropped
 
     def drain(self) -> list[Event]:
-        """Take what is buffered, oldest first, without waiting: for code that runs in no event loop."""
+        """Take the buffered events without waiting, for code outside an event loop.
+
+        Returns:
+            The events, oldest first.
+        """
         return self._mailbox.take_all()
 
     def close(self) -> None:
-        """End the subscription: no event comes any more, and those that are buffered stay to be read."""
+        """End the subscription. Events that are buffered can still be read."""
         self._leave()
 
     def __enter__(self) -> Self:
@@ -142,7 +150,7 @@ class Subscription:
 
 
 class _Mailbox:
-    """A buffer between the publishers, who come one at a time (the bus's monitor sees to that), and the readers."""
+    """The buffer of one subscription. Publishers hold the bus's monitor; readers need no lock."""
 
     __slots__ = ("__weakref__", "_ended", "_events", "_size", "_topics", "_waiting", "dropped", "takes")
 
@@ -155,11 +163,11 @@ class _Mailbox:
         self._waiting: deque[Waker] = deque()
         self._ended = False
 
-    # For publishers
+    # For publishers; these need the monitor
 
     def put(self, event: Event) -> None:
         if len(self._events) >= self._size:
-            with suppress(IndexError):  # the readers have emptied it meanwhile
+            with suppress(IndexError):  # readers have emptied it since
                 self._events.popleft()
                 self.dropped += 1
         self._events.append(event)
@@ -170,8 +178,8 @@ class _Mailbox:
         self._wake_readers()
 
     def _wake_readers(self) -> None:
-        """Wake every reader that waits: a single one might be cancelled, and the event find nobody."""
-        with suppress(IndexError):  # until none is left; a cancelled one may take itself away meanwhile
+        """Wake all waiting readers. If only one were woken and then cancelled, the others would miss the event."""
+        with suppress(IndexError):  # ends the loop; checking the length first would race with cancelled readers
             while True:
                 self._waiting.popleft().wake()
 
@@ -179,30 +187,30 @@ class _Mailbox:
 
     def take_all(self) -> list[Event]:
         taken: list[Event] = []
-        with suppress(IndexError):  # until it is empty, but no further: publishers may be filling it all the while
-            while len(taken) < self._size:
+        with suppress(IndexError):  # the buffer is empty
+            while len(taken) < self._size:  # bounded, since publishers may refill the buffer all the time
                 taken.append(self._events.popleft())
         return taken
 
     async def take(self) -> Event:
-        await checkpoint()  # before the taking, so that a task that is cancelled here has taken nothing
+        await checkpoint()  # before an event is taken, so that a task cancelled here loses none
         while True:
-            ended = self._ended  # looked at first: what was put before the end is still to be had
+            ended = self._ended  # read before the buffer: an event put just before the end is still taken
             with suppress(IndexError):
                 return self._events.popleft()
             if ended:
                 raise StopAsyncIteration
-            await self._news()
+            await self._wait()
 
-    async def _news(self) -> None:
-        """Wait until there may be something to take."""
+    async def _wait(self) -> None:
+        """Wait until an event is put or the subscription has ended; may return early."""
         waker = Waker()
         self._waiting.append(waker)
         try:
-            if not self._events and not self._ended:  # looked at once more, now that publishers see the waker
+            if not self._events and not self._ended:  # checked again, now that publishers can see the waker
                 await waker.wait()
         finally:
-            with suppress(ValueError):  # as a rule, who wakes it has taken it away
+            with suppress(ValueError):  # the publisher that woke it has removed it
                 self._waiting.remove(waker)
 
     def __repr__(self) -> str:
@@ -210,7 +218,7 @@ class _Mailbox:
 
 
 def _matcher(topics: str) -> Callable[[str], bool]:
-    """Return the test of whether a topic is one of `topics`."""
+    """Return a function that tells whether a topic matches the pattern `topics`."""
     stem, star, rest = check_text("topics", topics).partition("*")
     if not star:
         return lambda topic: topic == topics

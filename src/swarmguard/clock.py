@@ -1,4 +1,4 @@
-"""Time, as everything in swarmguard reads it: through a clock that can be given to it."""
+"""The clock that all of swarmguard reads the time from."""
 
 from __future__ import annotations
 
@@ -11,23 +11,36 @@ import anyio
 
 @runtime_checkable
 class Clock(Protocol):
-    """A source of time. `SystemClock` is the real one, `swarmguard.testing.FakeClock` the one for tests."""
+    """A source of time: `SystemClock`, or `swarmguard.testing.FakeClock` in tests.
+
+    Any object with these three methods is a `Clock`.
+    """
 
     def monotonic(self) -> float:
-        """Return seconds since any epoch; never goes back, and is never compared across processes."""
+        """Return the seconds since some fixed moment.
+
+        The value never decreases. Values of two processes are not comparable.
+        """
         ...
 
     def now(self) -> datetime:
-        """Return the aware UTC time, for people to read: nothing is ever decided by it."""
+        """Return the date and time as an aware `datetime` in UTC.
+
+        It is for people to read, as the `at` of events; no decision depends on it.
+        """
         ...
 
     async def sleep(self, seconds: float) -> None:
-        """Wait for `seconds` of monotonic time; 0 or less only lets other tasks run."""
+        """Sleep for `seconds` of monotonic time.
+
+        Args:
+            seconds: The length in seconds; 0 or less only lets other tasks run.
+        """
         ...
 
 
 class SystemClock:
-    """The machine's own clock; sleeps on asyncio and on trio."""
+    """The system's clock. It sleeps on asyncio and on trio."""
 
     __slots__ = ()
 
@@ -38,15 +51,19 @@ class SystemClock:
             ...
 
     else:
-        monotonic = staticmethod(time.monotonic)  # the function itself: every call that is recorded asks for the time
+        monotonic = staticmethod(time.monotonic)  # without a frame of our own: it is called for every recorded call
 
     def now(self) -> datetime:
-        """Return the machine's wall-clock time in UTC."""
+        """Return the system's date and time as an aware `datetime` in UTC."""
         return datetime.now(UTC)
 
     async def sleep(self, seconds: float) -> None:
-        """Sleep in the running event loop for `seconds`; 0 or less only lets other tasks run."""
-        await anyio.sleep(max(seconds, 0))  # trio refuses less than 0, asyncio does not
+        """Sleep in the running event loop.
+
+        Args:
+            seconds: The length in seconds; 0 or less only lets other tasks run.
+        """
+        await anyio.sleep(max(seconds, 0))  # trio rejects negative numbers, asyncio accepts them
 
     def __repr__(self) -> str:
         return "SystemClock()"

@@ -1,4 +1,4 @@
-"""The events that breakers and overseers emit, and what may receive them."""
+"""The events that breakers and overseers emit, and the type of their sinks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from types import MappingProxyType
 import attrs
 
 JSON = None | bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"]
-"""What a payload may hold: anything that `json.dumps` takes."""
+"""The types of payload values: anything that `json.dumps` takes."""
 
 
 def _read_only(payload: Mapping[str, JSON]) -> Mapping[str, JSON]:
@@ -18,14 +18,15 @@ def _read_only(payload: Mapping[str, JSON]) -> Mapping[str, JSON]:
 
 @attrs.frozen(kw_only=True)
 class Event:
-    """Something that happened to a breaker, an agent or the swarm.
+    """A change of a breaker, an agent or the swarm.
 
     Attributes:
-        topic: What happened, as a dotted name: `arb.swarm.circuit.opened`, say.
-        source: Who emits it: the breaker's name, or `overseer`.
-        at: When it happened: aware, in UTC, for people to read.
-        sequence: 1 for the first event of its emitter, then one more each, without gaps, in the order of the changes.
-        payload: The facts, read-only, of JSON types throughout.
+        topic: The dotted name of the change, such as `arb.swarm.circuit.opened`.
+        source: The emitter: the breaker's name, or `overseer`.
+        at: The time of the change, as an aware `datetime` in UTC.
+        sequence: The number of the event among those of its emitter. The first is 1; there are no gaps, and the order
+            is that of the changes.
+        payload: The details, as a read-only mapping of JSON types.
     """
 
     topic: str
@@ -35,7 +36,7 @@ class Event:
     payload: Mapping[str, JSON] = attrs.field(converter=_read_only, hash=False)
 
     def to_dict(self) -> dict[str, JSON]:
-        """Return the event as a dict that `json.dumps` takes; `at` becomes RFC 3339 text."""
+        """Return the event as a dict for `json.dumps`, with `at` as RFC 3339 text."""
         return {
             "topic": self.topic,
             "source": self.source,
@@ -49,9 +50,9 @@ class Event:
 
 
 def _rebuild(topic: str, source: str, at: datetime, sequence: int, payload: Mapping[str, JSON]) -> Event:
-    """Build the event again for pickle and copy, which cannot take a read-only mapping."""
+    """Create an event for pickle and copy, neither of which can handle a `MappingProxyType`."""
     return Event(topic=topic, source=source, at=at, sequence=sequence, payload=payload)
 
 
 Sink = Callable[[Event], object]
-"""Any callable that takes an `Event`; what it returns is not looked at."""
+"""A callable that takes an `Event`. Its return value is ignored."""

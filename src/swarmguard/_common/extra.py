@@ -1,4 +1,4 @@
-"""Importing the libraries that only an integration needs."""
+"""Importing the optional libraries of the integrations."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from types import TracebackType
 
 
 class Extra:
-    """A `with` block for the imports of an integration: one that fails says which extra brings the library.
+    """A `with` block around the imports of an integration.
+
+    An `ImportError` in the block is raised again with the `pip install` command for the missing library.
 
     Args:
-        name: The extra's name, which is the module's as well.
+        name: The name of the extra, which is also the name of the module.
     """
 
     def __init__(self, name: str) -> None:
@@ -22,5 +24,5 @@ class Extra:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if isinstance(exc, ImportError):
-            mend = f'pip install "swarmguard[{self._name}]"'
-            raise ImportError(f"swarmguard.{self._name} cannot be imported ({exc}): {mend}", name=exc.name) from exc
+            command = f'pip install "swarmguard[{self._name}]"'
+            raise ImportError(f"swarmguard.{self._name} cannot be imported ({exc}): {command}", name=exc.name) from exc

@@ -1,4 +1,4 @@
-"""Waking a task from anywhere: from its own loop, from another loop, or from a thread without one."""
+"""Waking a task from its own event loop, from another loop, or from a thread without one."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class _TrioToken(Protocol):
 
 
 class Waker:
-    """Wakes one task that waits in the event loop in which the waker was made. It works once.
+    """Wakes a task once. Create it in the event loop of the task that waits.
 
-    The waker keeps its loop's own handle, since an `anyio.Event` may be set from its own loop alone. In a forked child
-    it wakes nobody: the loop runs in the parent alone, and its alarm would ring there.
+    An `anyio.Event` may be set from its own loop only, so the waker keeps a handle of the loop and schedules the call
+    there. In a forked child, `wake` does nothing: the loop runs in the parent, and the wake-up socket is shared.
 
     Attributes:
-        loop: That handle: the same object for all wakers of one loop.
+        loop: The handle of the event loop; the same object for all wakers of one loop.
     """
 
     __slots__ = ("_event", "_process", "_soon", "loop")
@@ -41,15 +41,15 @@ class Waker:
         self._event = anyio.Event()
 
     def wake(self) -> None:
-        """Let `wait` return; from any thread. A loop that has ended meanwhile has nobody left to wake."""
+        """Make `wait` return. Safe from any thread; does nothing if the loop is closed."""
         if self._process is _process:
-            with contextlib.suppress(RuntimeError):  # a closed asyncio loop; trio's RunFinishedError is one too
+            with contextlib.suppress(RuntimeError):  # asyncio: the loop is closed; trio: RunFinishedError, a subclass
                 self._soon(self._event.set)
 
     def wake_at_once(self) -> None:
-        """Do what `wake` does, without its detour through the loop when a task of that very loop calls.
+        """Make `wait` return, at once if called in the waker's own loop.
 
-        Not for finalizers and signal handlers: they may come while the loop is at work on its own queues.
+        Not for finalizers and signal handlers, which may run while the loop changes its own queues.
         """
         if _running_loop() is self.loop:
             self._event.set()
@@ -57,12 +57,12 @@ class Waker:
             self.wake()
 
     async def wait(self) -> None:
-        """Wait until `wake` is called; at once when it has been."""
+        """Wait until `wake` is called, or return at once if it has been called already."""
         await self._event.wait()
 
 
 _process = object()
-"""This process; a forked child is another."""
+"""Identifies this process; replaced in a forked child."""
 
 
 def _after_fork_in_child() -> None:
@@ -77,5 +77,5 @@ if hasattr(os, "register_at_fork"):  # pragma: no branch - only Windows has no f
 def _running_loop() -> object | None:
     try:
         return current_token().native_token
-    except RuntimeError:  # anyio's NoEventLoopError, or whatever the backend says
+    except RuntimeError:  # anyio's NoEventLoopError is one, as are the errors of the backends
         return None
