@@ -235,11 +235,22 @@ async def _let_tasks_run() -> None:
 
 
 async def _let_asyncio_run(ready: Sized | None) -> None:
-    """Step aside until the loop's queue of what is `ready` is empty; a fixed number of times if it has none to show.
+    """Yield to the loop until its queue of `ready` callbacks is empty, at most 10,000 times: a task may never wait.
 
-    A task that never waits would keep the queue full for ever, so there is an end to the patience.
+    uvloop hides its queue (`ready` is None). There, yield at least 100 times, since a callback may be scheduled that
+    belongs to no task yet, and then go on while a task is ready.
     """
-    for _ in range(100 if ready is None else 10_000):
+    for turn in range(10_000):
         await checkpoint()
-        if ready is not None and not ready:
+        if not ready and (ready is not None or (turn >= 99 and not _a_task_is_ready())):
             return
+
+
+def _a_task_is_ready() -> bool:
+    """Tell whether a task of the running asyncio loop, other than the current one, can run.
+
+    A task is ready if it waits for no future, or for one that is done. `anyio.wait_all_tasks_blocked` relies on the
+    same private attribute.
+    """
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    return any((waiter := getattr(task, "_fut_waiter", None)) is None or waiter.done() for task in tasks)

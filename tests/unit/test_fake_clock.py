@@ -507,17 +507,30 @@ async def test_a_busy_task_cannot_hang_run_for():
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_a_loop_that_does_not_show_what_is_ready():
-    """On another kind of loop, `run_for` waits a fixed number of rounds, enough for ordinary tasks. [C2]"""
-    rounds = []
+async def test_a_loop_that_hides_its_queue():
+    """On uvloop, which hides its queue, `run_for` waits for tasks that are ready, unless one never waits. [C2]"""
+    turns, chain = [], []
 
-    async def spin():
-        while True:
-            rounds.append("another")
+    async def work(turns, number):
+        for turn in range(number):
             await checkpoint()
+            turns.append(turn)
+
+    def call_soon_again(left):
+        chain.append(left)
+        if left:
+            asyncio.get_running_loop().call_soon(call_soon_again, left - 1)
 
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(spin)
+        tasks.start_soon(work, turns, 1000)
+        tasks.start_soon(anyio.sleep_forever)
         await testing._let_asyncio_run(None)
+        assert len(turns) == 1000
+        call_soon_again(50)  # belongs to no task
+        await testing._let_asyncio_run(None)
+        assert chain[-1] == 0
+        turns.clear()
+        tasks.start_soon(work, turns, 1_000_000)
+        await testing._let_asyncio_run(None)
+        assert 9_000 < len(turns) <= 10_000
         tasks.cancel_scope.cancel()
-    assert len(rounds) == 100
