@@ -1,4 +1,4 @@
-"""Events in the log: `LoggingSink`, one line an event, with the standard library's `logging`.
+"""A sink that logs events with the standard library's `logging`, one line for each event.
 
 ```python
 breakers = CircuitBreakerRegistry(sink=LoggingSink())
@@ -31,24 +31,24 @@ _LINES: Final[Mapping[str, tuple[int, str]]] = {
     "paused": (WARNING, "the swarm was paused"),
     "resumed": (INFO, "the swarm was resumed"),
 }
-"""By the end of the topic: the level, and the line, into which `logging` puts the facts if the line is wanted.
+"""The level and the format of each topic, by the end of the topic.
 
-What users or services may have written is put in by `%r`: whatever it holds, it stays on the line.
+Names and errors come from users or services. `%r` escapes their line breaks, so that an event stays one line.
 """
 _UNKNOWN: Final = (INFO, "%(topic)s from %(source)r: %(payload)r")
 
 
 class LoggingSink:
-    """A sink that logs each event: one line, at the level that its topic deserves.
+    """A sink that logs each event as one line, at a level that depends on the topic.
 
-    The record also carries the whole event as `record.swarmguard`, the dict of `Event.to_dict()`, for formatters and
-    handlers that take what is passed as `extra`.
+    Each record has the whole event, `Event.to_dict()`, as its attribute `swarmguard`, for formatters and handlers that
+    use `extra`.
 
     Args:
-        logger: Where to log. None: the logger `swarmguard.events`. An adapter may have another mind about `extra`.
+        logger: The logger. None: `logging.getLogger("swarmguard.events")`. A `LoggerAdapter` may replace `extra`.
 
     Raises:
-        TypeError: It is no logger.
+        TypeError: `logger` has no `log` method.
     """
 
     __slots__ = ("_logger",)
@@ -68,7 +68,7 @@ class LoggingSink:
 
 
 def _line(event: Event) -> tuple[int, str]:
-    """Return the level of an event, and its line as a format for the facts."""
+    """Return the level of an event, and the format of its line."""
     segments = event.topic.split(".")
     level, line = _LINES.get(".".join(segments[-2:])) or _LINES.get(segments[-1], _UNKNOWN)
     if event.payload.get("health") == "Dead":

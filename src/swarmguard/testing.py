@@ -1,9 +1,9 @@
-"""What users test with: time that only the test moves, and a sink that keeps what it is given.
+"""Helpers for tests: a clock that only the test moves, and a sink that keeps its events.
 
-A plain test moves the time by hand:
+A plain test moves the clock:
 
 ```python
-def test_the_payment_service_is_left_alone():
+def test_an_open_circuit_admits_a_probe_after_30_seconds():
     clock, recorder = FakeClock(), EventRecorder()
     breaker = CircuitBreaker("payments", clock=clock, sink=recorder)
 
@@ -14,7 +14,7 @@ def test_the_payment_service_is_left_alone():
     assert recorder.topics == ["arb.swarm.circuit.opened"]
 ```
 
-An async one lets the time run, and every task with it that sleeps by the clock; no real time passes:
+An async test lets time pass, with all tasks that sleep by the clock. No real time passes:
 
 ```python
 async def test_a_silent_agent_is_dead():
@@ -50,26 +50,30 @@ __all__ = ["EventRecorder", "FakeClock"]
 
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _SECOND = 1_000_000_000  # in nanoseconds
-_LONGEST = 1e11  # seconds, some 3,000 years: no date is much later
+_LONGEST = 1e11  # seconds, about 3,000 years; `datetime` cannot go much further
 
 
 @attrs.frozen(eq=False)
 class _Sleeper:
-    """A task that sleeps until `deadline`, in nanoseconds of its clock."""
+    """A sleeping task. `deadline` is in nanoseconds of its clock."""
 
     deadline: int
     waker: Waker = attrs.field(factory=Waker)
 
 
 class FakeClock:
-    """A clock that stands still until it is moved: the whole of time in a test's hand.
+    """A clock that stands still until a test moves it.
 
-    Time is kept in whole nanoseconds, so that ten steps of 0.1 s are one second exactly. Any thread may read and move
-    the clock, with an event loop or without, and tasks of several loops may sleep by it.
+    Time is kept in whole nanoseconds, so ten steps of 0.1 s are exactly one second. Any thread may read and move the
+    clock, with or without an event loop, and tasks of several event loops may sleep by it.
 
     Args:
-        start: What `monotonic` reads at first: seconds, 0 or more. `now` begins at midnight of 1 January 2000, UTC,
-            whatever the start.
+        start: The first reading of `monotonic`, in seconds, 0 or more. `now` starts at midnight of 1 January 2000 in
+            UTC, whatever `start` is.
+
+    Raises:
+        TypeError: `start` is not a number of seconds.
+        ValueError: `start` is negative or not finite.
     """
 
     __slots__ = ("__weakref__", "_asleep", "_monitor", "_start", "_time", "_woken")
@@ -78,22 +82,25 @@ class FakeClock:
         self._start = self._time = _nanoseconds(check_seconds("start", start))
         self._monitor = Monitor()
         self._asleep: list[_Sleeper] = []  # by deadline, then in the order of going to sleep
-        self._woken: list[_Sleeper] = []  # in the order in which they are to go on
+        self._woken: list[_Sleeper] = []  # in the order in which they resume
 
     def monotonic(self) -> float:
-        """Return the seconds that this clock has reached."""
+        """Return the clock's time in seconds."""
         return self._time / _SECOND
 
     def now(self) -> datetime:
-        """Return the date that this clock has reached: aware, in UTC."""
+        """Return the clock's date and time, as an aware `datetime` in UTC."""
         return _EPOCH + timedelta(microseconds=(self._time - self._start) // 1000)
 
     async def sleep(self, seconds: float) -> None:
-        """Sleep until the clock has been moved on by `seconds`; 0 or less only lets other tasks run.
+        """Sleep until the clock has been moved by `seconds`.
+
+        Args:
+            seconds: The length in seconds. 0 or less only lets other tasks run; infinity sleeps until cancelled.
 
         Raises:
-            TypeError: It is no int or float.
-            ValueError: It is not a number (NaN).
+            TypeError: `seconds` is not an `int` or `float`.
+            ValueError: `seconds` is NaN.
         """
         checked = check_delay("seconds", seconds)
         if checked > _LONGEST:
@@ -103,42 +110,42 @@ class FakeClock:
             await checkpoint()
             return
         sleeper = _Sleeper(self._time + delay)
-        self._monitor.run(self._lie_down, sleeper)
+        self._monitor.run(self._add_sleeper, sleeper)
         try:
             await sleeper.waker.wait()
             while not self._monitor.look(self._is_next, sleeper):
-                await checkpoint()  # trio runs the tasks that are woken together in an order of its own
+                await checkpoint()  # trio resumes tasks that are woken together in random order
         finally:
-            self._monitor.run(self._get_up, sleeper)
+            self._monitor.run(self._remove_sleeper, sleeper)
 
     def advance(self, seconds: Seconds) -> None:
-        """Move the time on, all at once, and wake every sleeper whose deadline has come, in the deadlines' order.
+        """Move the clock in one step, and wake all sleepers whose deadline has come, in the order of their deadlines.
 
-        The woken tasks run when their loops get to them, and find the clock where this call has left it; `run_for`
-        lets each of them run at its own moment.
+        The woken tasks run when their event loop gets to them, and read the time that this call has set. To run each
+        task at its own deadline, use `run_for`.
 
         Args:
-            seconds: How far, 0 or more: a clock does not go back.
+            seconds: The step in seconds, 0 or more.
 
         Raises:
-            TypeError: It is no number of seconds.
-            ValueError: It is negative, not a number, or more than 1e11 (some 3,000 years).
+            TypeError: `seconds` is not a number of seconds.
+            ValueError: `seconds` is negative, not finite, or more than 1e11 (about 3,000 years).
         """
         self._monitor.run(self._move_by, _checked(seconds))
 
     async def run_for(self, seconds: Seconds) -> None:
-        """Let time pass as it does in earnest, only faster.
+        """Advance the clock, and run each sleeping task at its own deadline.
 
-        The clock goes from one sleeper's deadline to the next, those included who come to sleep on the way. Before the
-        first step and after each, the tasks of this event loop run until all of them wait for something. What happens
-        outside the loop, in a thread or on a socket, is not waited for.
+        The clock moves from one deadline to the next, including deadlines of tasks that go to sleep on the way. Before
+        the first step and after each step, the tasks of this event loop run until all of them wait for something. Work
+        outside the event loop, in threads or on sockets, is not waited for.
 
         Args:
-            seconds: How far, 0 or more.
+            seconds: How far to advance, in seconds, 0 or more.
 
         Raises:
-            TypeError: It is no number of seconds.
-            ValueError: It is negative, not a number, or more than 1e11 (some 3,000 years).
+            TypeError: `seconds` is not a number of seconds.
+            ValueError: `seconds` is negative, not finite, or more than 1e11 (about 3,000 years).
         """
         end = self._time + _checked(seconds)
         await _let_tasks_run()
@@ -150,15 +157,15 @@ class FakeClock:
     def __repr__(self) -> str:
         return f"<FakeClock at {self.monotonic()} s, {len(self._asleep)} asleep>"
 
-    # Under the monitor
+    # These need the monitor
 
-    def _lie_down(self, sleeper: _Sleeper) -> None:
+    def _add_sleeper(self, sleeper: _Sleeper) -> None:
         insort(self._asleep, sleeper, key=_deadline)
-        self._move_to(self._time)  # another thread may have moved it past the deadline already
+        self._move_to(self._time)  # another thread may have moved the clock past the deadline already
 
-    def _get_up(self, sleeper: _Sleeper) -> None:
-        among = self._woken if sleeper in self._woken else self._asleep
-        among.remove(sleeper)
+    def _remove_sleeper(self, sleeper: _Sleeper) -> None:
+        sleepers = self._woken if sleeper in self._woken else self._asleep
+        sleepers.remove(sleeper)
 
     def _is_next(self, sleeper: _Sleeper) -> bool:
         return sleeper is next(woken for woken in self._woken if woken.waker.loop is sleeper.waker.loop)
@@ -170,7 +177,7 @@ class FakeClock:
         self._move_to(self._time + nanoseconds)
 
     def _move_to(self, moment: int) -> None:
-        self._time = max(self._time, moment)  # another thread may have moved it past the moment already
+        self._time = max(self._time, moment)  # another thread may have moved the clock further already
         while self._asleep and self._asleep[0].deadline <= self._time:
             sleeper = self._asleep.pop(0)
             self._woken.append(sleeper)
@@ -178,10 +185,10 @@ class FakeClock:
 
 
 class EventRecorder:
-    """A sink that keeps every event it is given, from any thread.
+    """A sink that keeps every event. Safe from any thread.
 
     Attributes:
-        events: What came so far, in order: the recorder's own list, which goes on growing.
+        events: The events so far, in order. This is the list that the recorder appends to.
     """
 
     __slots__ = ("events",)
@@ -195,11 +202,11 @@ class EventRecorder:
 
     @property
     def topics(self) -> list[str]:
-        """The topics of what came so far, in order."""
+        """The topics of the events so far, in order."""
         return [event.topic for event in self.events]
 
     def clear(self) -> None:
-        """Forget what came so far."""
+        """Remove all events from the list."""
         self.events.clear()
 
     def __repr__(self) -> str:
@@ -207,7 +214,7 @@ class EventRecorder:
 
 
 def _checked(seconds: object) -> int:
-    """Return how far the clock is to go, in nanoseconds, or raise."""
+    """Return a checked step of the clock in nanoseconds."""
     checked = check_seconds("seconds", seconds)
     if checked > _LONGEST:
         wrong_value("seconds", f"at most {_LONGEST:g}", seconds)
@@ -224,12 +231,12 @@ def _deadline(sleeper: _Sleeper) -> int:
 
 
 async def _let_tasks_run() -> None:
-    """Let the other tasks of this event loop run until none of them is ready to."""
+    """Run the other tasks of this event loop until none of them is ready."""
     loop = current_token().native_token
     if isinstance(loop, asyncio.AbstractEventLoop):
         await _let_asyncio_run(getattr(loop, "_ready", None))
     else:
-        from trio.testing import wait_all_tasks_blocked  # noqa: PLC0415 - only there when trio runs
+        from trio.testing import wait_all_tasks_blocked  # noqa: PLC0415 - trio is optional
 
         await wait_all_tasks_blocked()
 
