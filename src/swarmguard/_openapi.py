@@ -1,4 +1,4 @@
-"""What `swarmguard.asgi` offers, as an OpenAPI document."""
+"""The OpenAPI document of `swarmguard.asgi`."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ def document(root_path: str, *, with_events: bool) -> Object:
     """Return the document.
 
     Args:
-        root_path: Where the application is mounted.
-        with_events: Whether it has `/swarm/events`.
+        root_path: The path that the application is mounted at; empty if it is not mounted.
+        with_events: Whether the application has the path `/swarm/events`.
     """
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "swarmguard",
             "version": version("swarmguard"),
-            "description": "Agents, circuit breakers, and the swarm that they are.",
+            "description": "The agents and circuit breakers of a swarm.",
         },
         "servers": [{"url": root_path or "/"}],
         "paths": {**_PATHS, **(_EVENTS if with_events else {})},
@@ -84,8 +84,8 @@ _FLAG: Object = {"type": "boolean"}
 _UUID: Object = {"type": "string", "format": "uuid"}
 
 _NOT_AUTHORIZED = "Not authorized"
-_TOO_LONG = "The body is over 64 KiB"
-_ON_AGENT = {"400": "Bad JSON, a wrong type or a bad id", "404": "No such agent"}
+_TOO_LONG = "The body is larger than 64 KiB"
+_ON_AGENT = {"400": "Invalid JSON, field or id", "404": "Unknown agent"}
 _AGENT_ID = _in_path("agent_id", "The agent's id", _UUID)
 
 _SCHEMAS: Object = {
@@ -139,17 +139,17 @@ _SCHEMAS: Object = {
 
 _PATHS: Object = {
     "/swarm/status": {"get": _reading("status", "The whole swarm", _schema("SwarmStatus"))},
-    "/swarm/health": {"get": _reading("health", "How many agents are how well", _schema("SwarmHealth"))},
+    "/swarm/health": {"get": _reading("health", "The number of agents by health", _schema("SwarmHealth"))},
     "/swarm/agents": {
-        "get": _reading("agents", "Every agent", _list_of(_schema("Agent"))),
+        "get": _reading("agents", "All agents", _list_of(_schema("Agent"))),
         "post": _operation(
             "register",
             "Register an agent",
             {"201": _answer("Registered", _schema("Agent"))},
             {
-                "400": "Bad JSON, a wrong type or a bad id",
+                "400": "Invalid JSON, field or id",
                 "403": _NOT_AUTHORIZED,
-                "409": "The id is taken",
+                "409": "The id is registered already",
                 "413": _TOO_LONG,
             },
             requestBody=_body(
@@ -159,35 +159,35 @@ _PATHS: Object = {
     },
     "/swarm/agents/{agent_id}": {
         "get": _reading(
-            "agent", "One agent", _schema("Agent"), {"400": "A bad id", "404": "No such agent"}, parameters=_AGENT_ID
+            "agent", "One agent", _schema("Agent"), {"400": "Invalid id", "404": "Unknown agent"}, parameters=_AGENT_ID
         ),
         "delete": _change(
-            "unregister", "Forget an agent", {"400": "A bad id", "404": "No such agent"}, parameters=_AGENT_ID
+            "unregister", "Unregister an agent", {"400": "Invalid id", "404": "Unknown agent"}, parameters=_AGENT_ID
         ),
     },
     "/swarm/heartbeat": {
-        "post": _change("heartbeat", "An agent is alive", _ON_AGENT, requestBody=_body({"agent_id": _UUID}))
+        "post": _change("heartbeat", "Record a heartbeat", _ON_AGENT, requestBody=_body({"agent_id": _UUID}))
     },
     "/swarm/failure": {
         "post": _change(
-            "failure", "An agent has failed", _ON_AGENT, requestBody=_body({"agent_id": _UUID, "error": _TEXT})
+            "failure", "Record a failure", _ON_AGENT, requestBody=_body({"agent_id": _UUID, "error": _TEXT})
         )
     },
     "/swarm/success": {
-        "post": _change("success", "An agent has done well", _ON_AGENT, requestBody=_body({"agent_id": _UUID}))
+        "post": _change("success", "Record a success", _ON_AGENT, requestBody=_body({"agent_id": _UUID}))
     },
     "/swarm/pause": {"post": _change("pause", "Pause the swarm")},
     "/swarm/resume": {"post": _change("resume", "Resume the swarm")},
     "/swarm/circuit-breakers": {
-        "get": _reading("circuit_breakers", "Every circuit breaker", _list_of(_schema("CircuitBreaker")))
+        "get": _reading("circuit_breakers", "All circuit breakers", _list_of(_schema("CircuitBreaker")))
     },
-    "/swarm/circuit-breakers/reset-all": {"post": _change("reset_all", "Reset every circuit breaker")},
+    "/swarm/circuit-breakers/reset-all": {"post": _change("reset_all", "Reset all circuit breakers")},
     "/swarm/circuit-breakers/{name}/reset": {
         "post": _change(
             "reset",
             "Reset a circuit breaker",
-            {"404": "No such circuit breaker"},
-            parameters=_in_path("name", "The breaker's name, percent-encoded, its slashes too", _NAME),
+            {"404": "Unknown circuit breaker"},
+            parameters=_in_path("name", "The breaker's name, percent-encoded, including its slashes", _NAME),
         )
     },
     "/swarm/openapi.json": {"get": _reading("openapi", "This document", {"type": "object"})},
@@ -197,14 +197,14 @@ _EVENTS: Object = {
     "/swarm/events": {
         "get": _operation(
             "events",
-            "The events as they happen",
-            {"200": _answer("Server-sent events, without end", _TEXT, "text/event-stream")},
-            {"400": "Bad topics"},
+            "Stream the events",
+            {"200": _answer("An endless stream of server-sent events", _TEXT, "text/event-stream")},
+            {"400": "Invalid topics"},
             parameters=[
                 {
                     "name": "topics",
                     "in": "query",
-                    "description": "A topic, or a prefix with `*` as its last segment: `arb.swarm.agent.*`",
+                    "description": "A topic, or a prefix with `*` as the last segment: `arb.swarm.agent.*`",
                     "schema": {"type": "string", "default": "*"},
                 }
             ],

@@ -5,9 +5,9 @@ app = FastAPI()
 app.mount("/ops", create_app(overseer, authorize=authorize))
 ```
 
-Reading is open to whoever reaches the server, and changes nothing; the rest is asked of `authorize`. What goes over the
-wire are the `to_dict()` of the values that the overseer and the breakers show. Nothing here decides anything: the
-overseer's methods are quick and may be called from any thread, so the handlers call them as they are.
+GET requests are open to every client and change nothing. `authorize` decides about all others. The responses are built
+from the `to_dict()` of the overseer's and the breakers' statuses. The overseer's methods do not block, so the handlers
+call them in the event loop.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ with Extra("asgi"):
 __all__ = ["BODY_LIMIT", "PING_SECONDS", "create_app"]
 
 BODY_LIMIT = 64 * 1024
-"""The most bytes that a request's body may have."""
+"""The maximum size of a request's body, in bytes."""
 
 PING_SECONDS = 15
-"""A stream of events that has nothing to say says so this often, lest a proxy hang up."""
+"""The interval of the comments that keep a quiet event stream open through proxies, in seconds."""
 
 Authorize = Callable[[Request], bool | Awaitable[bool]]
 Handler = Callable[[Request], Awaitable[Response]]
@@ -58,19 +58,22 @@ def create_app(
     authorize: Authorize,
     bus: EventBus | None = None,
 ) -> Starlette:
-    """Return the ASGI application of a swarm. It listens nowhere: mount it in the host's own, or serve it.
+    """Return the ASGI application of a swarm. Mount it in your own application, or serve it.
 
     Args:
-        overseer: The swarm.
-        registry: The circuits to show. None: those of the overseer's registry, if it has one.
-        authorize: Asked whether a request may change something, that is, for every request but GET (and HEAD, which is
-            a GET without its answer). It takes the `starlette.requests.Request` and returns True to allow it; whatever
-            else it returns is a refusal, which is answered with 403. It may be async; one that is not runs in a thread,
-            so it may block. It has no default: who may pause a swarm is the host's to say.
-        bus: Whose events `GET /swarm/events` streams. None: there is no such path.
+        overseer: The overseer of the swarm.
+        registry: The circuit breakers to show. None: those of the overseer's registry, if it has one.
+        authorize: Decides whether a request may change something. Called with the `starlette.requests.Request` for
+            every method but GET and HEAD. True allows the request; any other result is answered with 403. It may be
+            async; a plain function runs in a worker thread, so it may block. There is no default: the host must decide
+            who may control the swarm.
+        bus: The bus whose events `GET /swarm/events` streams. None: the path does not exist.
+
+    Returns:
+        The application.
 
     Raises:
-        TypeError: An argument is of the wrong type.
+        TypeError: An argument has the wrong type.
     """
     check_instance("overseer", overseer, Overseer, "an Overseer")
     if registry is not None:
@@ -82,19 +85,19 @@ def create_app(
     app = Starlette(
         routes=api.routes(),
         exception_handlers={
-            HTTPException: _refused,
-            UnknownAgentError: _unknown_agent,
-            DuplicateAgentError: _taken,
-            ClientDisconnect: _gone,
-            Exception: _failed,
+            HTTPException: _http_error,
+            UnknownAgentError: _not_found,
+            DuplicateAgentError: _conflict,
+            ClientDisconnect: _disconnected,
+            Exception: _internal_error,
         },
     )
-    app.router.redirect_slashes = False  # a path that is not there is not there
+    app.router.redirect_slashes = False  # an unknown path is 404, not a redirect
     return app
 
 
 class _Api:
-    """The handlers, one for each path and method."""
+    """The request handlers, one for each path and method."""
 
     def __init__(
         self, overseer: Overseer, registry: CircuitBreakerRegistry | None, authorize: Authorize, bus: EventBus | None
@@ -105,7 +108,7 @@ class _Api:
         self._bus = bus
 
     def routes(self) -> list[Route]:
-        """Return what answers where."""
+        """Return the routes of all paths."""
         routes = [
             self._at("/swarm/status", GET=self.status),
             self._at("/swarm/health", GET=self.health),
@@ -126,24 +129,29 @@ class _Api:
         return routes
 
     def _at(self, path: str, **handlers: Handler) -> Route:
-        """Return the route of a path; `handlers` are by method."""
+        """Return the route of a path.
+
+        Args:
+            path: The path.
+            handlers: The handlers by method.
+        """
 
         async def endpoint(request: Request) -> Response:
             if request.method in ("GET", "HEAD"):
                 return await handlers["GET"](request)
             request = Request(request.scope, _limited(request.receive))
-            if not await self._allows(request):
+            if not await self._is_authorized(request):
                 raise HTTPException(403, "not authorized")
-            await request.body()  # one that is too long is refused by paths, too, that look for none
+            await request.body()  # so that a body over the limit is refused even if the handler reads none
             return await handlers[request.method](request)
 
         return Route(path, endpoint, methods=list(handlers))
 
-    async def _allows(self, request: Request) -> bool:
-        """Ask `authorize`, of whatever kind it is, where it may block."""
-        # In a tuple, since trio takes no coroutine from a thread.
+    async def _is_authorized(self, request: Request) -> bool:
+        """Call `authorize` in a worker thread, where it may block, and await its result if it is async."""
+        # The result is wrapped in a tuple, since trio accepts no coroutine as the result of a thread.
         (answer,) = await run_in_threadpool(lambda: (self._authorize(request),))
-        # Nothing but True lets in: not the response, say, that somebody returns to refuse.
+        # Only True allows the request. Any other object, such as a response meant as a refusal, may be truthy.
         return (await answer if isawaitable(answer) else answer) is True
 
     # Reading
@@ -172,7 +180,7 @@ class _Api:
             subscription = self._bus.subscribe(request.query_params.get("topics", "*"))
         except ValueError as error:
             raise HTTPException(400, str(error)) from None
-        return _Events(subscription)
+        return _EventStream(subscription)
 
     # Agents
 
@@ -213,7 +221,7 @@ class _Api:
     async def reset(self, request: Request) -> Response:
         name = request.path_params["name"]
         if not self._registry.reset(name):
-            raise HTTPException(404, f"no circuit breaker has the name {name!r}")
+            raise HTTPException(404, f"no circuit breaker is named {name!r}")
         return _done("circuit breaker reset")
 
     async def reset_all(self, request: Request) -> Response:
@@ -228,7 +236,7 @@ class _Api:
 
 
 class _Body:
-    """The JSON object that a request brings, with all its fields known and none missing."""
+    """The JSON object in a request's body. All its fields are known, and no required one is missing."""
 
     def __init__(self, fields: Mapping[str, object]) -> None:
         self._fields = fields
@@ -238,29 +246,29 @@ class _Body:
         cls, request: Request, *, required: AbstractSet[str], optional: AbstractSet[str] = frozenset()
     ) -> _Body:
         try:
-            fields = json.loads(await request.body(), parse_constant=_no_number)
+            fields = json.loads(await request.body(), parse_constant=_reject_constant)
         except RecursionError:
-            _bad("the body must be JSON, got one that is nested too deeply")
+            _bad_request("the body must be JSON, got a value that is nested too deeply")
         except ValueError as error:
-            _bad(f"the body must be JSON: {error}")
+            _bad_request(f"the body must be JSON: {error}")
         if not isinstance(fields, dict):
-            _bad(f"the body must be a JSON object, got {_kind(fields)}")
+            _bad_request(f"the body must be a JSON object, got {_shown(fields)}")
         for name in sorted(required - fields.keys()):
-            _bad(f"{name} is missing")
+            _bad_request(f"{name} is missing")
         for name in sorted(fields.keys() - required - optional):
-            _bad(f"there is no field {name!r}: those are {', '.join(sorted(required | optional))}")
+            _bad_request(f"unknown field {name!r}; the fields are {', '.join(sorted(required | optional))}")
         return cls(fields)
 
     def text(self, name: str, *, empty: bool = False) -> str:
         value = self._fields[name]
         if not isinstance(value, str) or not (value or empty):
-            _bad(f"{name} must be a {'' if empty else 'non-empty '}string, got {_kind(value)}")
+            _bad_request(f"{name} must be a {'' if empty else 'non-empty '}string, got {_shown(value)}")
         return value
 
     def uuid(self, name: str) -> UUID:
         value = self._fields[name]
         if not isinstance(value, str):
-            _bad(f"{name} must be a UUID in a string, got {_kind(value)}")
+            _bad_request(f"{name} must be a UUID in a string, got {_shown(value)}")
         return _uuid(value)
 
     def uuid_or_none(self, name: str) -> UUID | None:
@@ -268,7 +276,7 @@ class _Body:
 
 
 def _limited(receive: Receive) -> Receive:
-    """Return a `receive` that does not read on when the body is too long, whoever reads it: `authorize` may."""
+    """Return a `receive` that enforces the limit on the body, for `authorize` as well as for the handlers."""
     length = 0
 
     async def limited() -> Message:
@@ -282,11 +290,14 @@ def _limited(receive: Receive) -> Receive:
     return limited
 
 
-class _Events(EventSourceResponse):
-    """The answer that streams a subscription, and ends it: the stream may be dropped before anybody has read of it."""
+class _EventStream(EventSourceResponse):
+    """The response that streams a subscription's events.
+
+    It closes the subscription itself: a generator that was never started would not run its `finally`.
+    """
 
     def __init__(self, subscription: Subscription) -> None:
-        super().__init__(_told(subscription), ping=PING_SECONDS)
+        super().__init__(_sent(subscription), ping=PING_SECONDS)
         self._subscription = subscription
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -294,35 +305,35 @@ class _Events(EventSourceResponse):
             await super().__call__(scope, receive, send)
 
 
-async def _told(subscription: Subscription) -> AsyncIterator[ServerSentEvent]:
-    """Tell a reader what the subscription gets, and how much it has lost by being slow."""
-    told = 0
+async def _sent(subscription: Subscription) -> AsyncIterator[ServerSentEvent]:
+    """Yield the subscription's events, and before them the number of events dropped since the last one."""
+    reported = 0
     async for event in subscription:
         dropped = subscription.dropped
-        if dropped > told:
-            yield ServerSentEvent(json.dumps({"dropped": dropped - told}), event="dropped")
-            told = dropped
+        if dropped > reported:
+            yield ServerSentEvent(json.dumps({"dropped": dropped - reported}), event="dropped")
+            reported = dropped
         yield ServerSentEvent(json.dumps(event.to_dict()), id=str(event.sequence))
 
 
-class _Name(PathConvertor):
-    """A circuit's name in a path: anything at all, slashes and line ends included."""
+class _CircuitName(PathConvertor):
+    """A circuit's name in a path: any text, including slashes and line breaks."""
 
     regex = "(?s:.+)"
 
 
-register_url_convertor("swarmguard_circuit", _Name())  # the names of convertors are the whole process's
+register_url_convertor("swarmguard_circuit", _CircuitName())  # the prefix keeps the name unique in the process
 
 
-class _Ascii(JSONResponse):
-    """JSON that can hold whatever a `str` holds: error texts come from anywhere, lone surrogates included."""
+class _AsciiJSONResponse(JSONResponse):
+    """A JSON response in ASCII. Names and errors may hold lone surrogates, which UTF-8 cannot encode."""
 
     def render(self, content: Any) -> bytes:
         return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
 
 
 def _json(content: JSON, code: int = 200) -> Response:
-    return _Ascii(content, code)
+    return _AsciiJSONResponse(content, code)
 
 
 def _done(message: str) -> Response:
@@ -330,49 +341,49 @@ def _done(message: str) -> Response:
 
 
 def _error(code: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
-    return _Ascii({"error": message, "code": code}, code, headers)
+    return _AsciiJSONResponse({"error": message, "code": code}, code, headers)
 
 
-def _bad(message: str) -> NoReturn:
+def _bad_request(message: str) -> NoReturn:
     raise HTTPException(400, message)
 
 
-def _kind(value: object) -> str:
-    """Say what a JSON value is, in its own words, and as much of it as a message can bear."""
-    shown = json.dumps(value)
-    return shown if len(shown) <= 80 else f"{shown[:80]}…"
+def _shown(value: object) -> str:
+    """Return a value as JSON, cut to 80 characters, for an error message."""
+    text = json.dumps(value)
+    return text if len(text) <= 80 else f"{text[:80]}…"
 
 
 def _uuid(text: str) -> UUID:
     try:
         return UUID(text)
     except ValueError:
-        _bad(f"agent_id must be a UUID, got {_kind(text)}")
+        _bad_request(f"agent_id must be a UUID, got {_shown(text)}")
 
 
-def _no_number(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON")
+def _reject_constant(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")
 
 
-# What is raised
+# Exception handlers
 
 
-async def _refused(_request: Request, exc: Exception) -> Response:
+async def _http_error(_request: Request, exc: Exception) -> Response:
     assert isinstance(exc, HTTPException)
     return _error(exc.status_code, exc.detail, exc.headers)
 
 
-async def _unknown_agent(_request: Request, exc: Exception) -> Response:
+async def _not_found(_request: Request, exc: Exception) -> Response:
     return _error(404, str(exc))
 
 
-async def _taken(_request: Request, exc: Exception) -> Response:
+async def _conflict(_request: Request, exc: Exception) -> Response:
     return _error(409, str(exc))
 
 
-async def _gone(_request: Request, _exc: Exception) -> Response:
-    return _error(400, "the body must be whole")  # nobody reads this: the client hung up half-way
+async def _disconnected(_request: Request, _exc: Exception) -> Response:
+    return _error(400, "the body is incomplete")  # the client has disconnected and will not read this
 
 
-async def _failed(_request: Request, _exc: Exception) -> Response:
-    return _error(500, "internal server error")  # the exception itself goes on to the server, which logs it
+async def _internal_error(_request: Request, _exc: Exception) -> Response:
+    return _error(500, "internal server error")  # Starlette raises the exception again for the server to log

@@ -210,8 +210,8 @@ def test_resetting_all(client: httpx2.Client, registry: CircuitBreakerRegistry) 
         (b"", "the body must be JSON: "),
         (b"{", "the body must be JSON: "),
         (b"\xff\xfe\xfd", "the body must be JSON: "),
-        (b'{"agent_id": NaN}', "the body must be JSON: NaN is no JSON"),
-        (b"[" * 60_000, "the body must be JSON, got one that is nested too deeply"),
+        (b'{"agent_id": NaN}', "the body must be JSON: NaN is not JSON"),
+        (b"[" * 60_000, "the body must be JSON, got a value that is nested too deeply"),
         (b"[]", "the body must be a JSON object, got []"),
         (b'"text"', 'the body must be a JSON object, got "text"'),
         (b"{}", "agent_id is missing"),
@@ -219,7 +219,7 @@ def test_resetting_all(client: httpx2.Client, registry: CircuitBreakerRegistry) 
         (b'{"agent_id": null}', "agent_id must be a UUID in a string, got null"),
         (b'{"agent_id": "x"}', 'agent_id must be a UUID, got "x"'),
         (b'{"agent_id": "%s"}' % (b"x" * 999), f'agent_id must be a UUID, got "{"x" * 79}…'),
-        (b'{"agent_id": "x", "id": 1}', "there is no field 'id': those are agent_id"),
+        (b'{"agent_id": "x", "id": 1}', "unknown field 'id'; the fields are agent_id"),
     ],
 )
 def test_bad_bodies(client: httpx2.Client, content: bytes, message: str) -> None:
@@ -262,7 +262,7 @@ def test_unknown_agents(client: httpx2.Client) -> None:
 def test_unknown_circuits_and_paths(client: httpx2.Client) -> None:
     """What is not there is 404. [H3]"""
     assert error(client.post("/swarm/circuit-breakers/jupiter/reset"), 404) == (
-        "no circuit breaker has the name 'jupiter'"
+        "no circuit breaker is named 'jupiter'"
     )
     for path in ("/swarm", "/swarm/", "/swarm/agents/", "/swarm/nothing", "/swarm/circuit-breakers//reset"):
         error(client.post(path), 404)
