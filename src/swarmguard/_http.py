@@ -152,7 +152,7 @@ class settling:  # noqa: N801 - used like a function, as `contextlib.closing` is
 
 
 class Transport(Generic[RequestT, ResponseT]):
-    """A sync transport that asks a breaker before it passes a request on.
+    """A sync transport that checks a breaker before it passes a request on.
 
     Args:
         breakers: Admits the requests.
@@ -364,7 +364,7 @@ def is_failure(response: Response) -> bool:
 
 @attrs.frozen
 class RetryAfter:
-    """Reads from a response's `Retry-After` header how long the service asks to be left alone.
+    """Reads from a response's `Retry-After` header how long to wait before the next request.
 
     Args:
         clock: The clock whose `now` a date is compared with if the response has no `Date` header. With one, the two
@@ -374,7 +374,7 @@ class RetryAfter:
     clock: Clock = SystemClock()
 
     def __call__(self, evidence: object) -> float | None:
-        """Return the wait that the service asks for.
+        """Return the requested wait.
 
         Args:
             evidence: A response, or an exception; the `response` attribute of an exception is used if it has one.

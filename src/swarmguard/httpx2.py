@@ -81,7 +81,7 @@ def http_config(
 
 
 class CircuitBreakerTransport(_http.Transport[httpx2.Request, httpx2.Response], httpx2.BaseTransport):
-    """A transport for `httpx2.Client` that asks a circuit breaker before it sends a request.
+    """A transport for `httpx2.Client` that checks a circuit breaker before it sends a request.
 
     A request that raises, and a status of 5xx or 429, is a failure. Any other response is a success when its body has
     been read to the end, and neutral if it is closed before that.
@@ -113,7 +113,7 @@ class CircuitBreakerTransport(_http.Transport[httpx2.Request, httpx2.Response], 
 
 
 class AsyncCircuitBreakerTransport(_http.AsyncTransport[httpx2.Request, httpx2.Response], httpx2.AsyncBaseTransport):
-    """A transport for `httpx2.AsyncClient` that asks a circuit breaker before it sends a request.
+    """A transport for `httpx2.AsyncClient` that checks a circuit breaker before it sends a request.
 
     Args:
         registry: As for `CircuitBreakerTransport`.

@@ -254,7 +254,7 @@ async def _let_asyncio_run(ready: Sized | None) -> None:
 
 
 def _a_task_is_ready() -> bool:
-    """Tell whether a task of the running asyncio loop, other than the current one, can run.
+    """Return whether a task of the running asyncio loop, other than the current one, can run.
 
     A task is ready if it waits for no future, or for one that is done. `anyio.wait_all_tasks_blocked` relies on the
     same private attribute.

@@ -1,4 +1,4 @@
-"""The integrations stay out of the way of who does not use them."""
+"""The integrations do not affect users who do not use them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LIBRARIES = {
 
 @pytest.mark.parametrize("module", LIBRARIES)
 def test_a_missing_library(module: str) -> None:
-    """An integration whose library is missing says which line installs it."""
+    """Importing an integration without its library raises an error with the command that installs it."""
     program = f"import sys; sys.modules['{LIBRARIES[module]}'] = None; import swarmguard.{module}"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert result.stderr.splitlines()[-1] == (
@@ -28,8 +28,8 @@ def test_a_missing_library(module: str) -> None:
     )
 
 
-def test_the_package_imports_none_of_them() -> None:
-    """Importing swarmguard, and all that it offers, loads no integration's library."""
+def test_the_package_imports_no_integration() -> None:
+    """Importing swarmguard and all its names loads no library of an integration."""
     program = "import sys; from swarmguard import *; import swarmguard.testing; print(*sys.modules)"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert not {name.split(".")[0] for name in result.stdout.split()} & set(LIBRARIES.values())

@@ -37,14 +37,14 @@ def numbers(events):
 
 
 async def settle():
-    """Let the other tasks run until all of them wait."""
+    """Run the other tasks until all of them wait."""
     await FakeClock().run_for(0)
 
 
 async def collect(subscription, into):
     """Read until the subscription ends."""
-    async for news in subscription:
-        into.append(news.sequence)
+    async for received in subscription:
+        into.append(received.sequence)
 
 
 # Topics
@@ -62,17 +62,17 @@ async def collect(subscription, into):
     ],
 )
 def test_topics(topics, taken):
-    """A trailing `*` takes every topic below it, at any depth; other topics match exactly. [C5]"""
+    """A trailing `*` matches every topic below it at any depth; any other pattern matches one topic. [C5]"""
     bus = EventBus()
     everything = ["arb", "arb.swarm.paused", "arb.swarm.agent.failed", "arb.swarm.agent.pool.failed", "arb.swarmed"]
     with bus.subscribe(topics) as subscription:
         for topic in everything:
             bus(event(topic=topic))
-        assert {news.topic for news in subscription.drain()} == taken
+        assert {received.topic for received in subscription.drain()} == taken
 
 
 def test_every_topic_is_the_default():
-    """A subscription without topics takes all of them. [C5]"""
+    """By default, a subscription matches every topic. [C5]"""
     bus = EventBus()
     with bus.subscribe() as subscription:
         bus(event(1, "a"))
@@ -81,23 +81,23 @@ def test_every_topic_is_the_default():
 
 
 @pytest.mark.parametrize("topics", ["*.failed", "arb.*.failed", "arb.swarm*", "arb.**", "**", "arb.*.*", ""])
-def test_topics_that_are_not_allowed(topics):
-    """A `*` that is not the whole last segment raises a `ValueError` that says so. [C5]"""
+def test_invalid_topics(topics):
+    """A `*` in any place but the last segment is a `ValueError`. [C5]"""
     allowed = r"(a topic, or '\*' for every topic, alone or as the last segment .*|a non-empty str)"
     with pytest.raises(ValueError, match=rf"^topics must be {allowed}, got {re.escape(repr(topics))}$"):
         EventBus().subscribe(topics)
 
 
 @pytest.mark.parametrize("topics", [None, 1, b"arb.*", ["arb.*"]])
-def test_topics_are_text(topics):
-    """Topics that are not a `str` raise a `TypeError` that names the argument. [C5]"""
+def test_topics_of_the_wrong_type(topics):
+    """Topics that are not a `str` are a `TypeError`. [C5]"""
     with pytest.raises(TypeError, match="topics must be a non-empty str, got"):
         EventBus().subscribe(topics)
 
 
 @pytest.mark.parametrize(("buffer", "error"), [(0, ValueError), (-1, ValueError), (1.0, TypeError), (True, TypeError)])
 def test_the_buffer_is_a_whole_number(buffer, error):
-    """A buffer below 1, or one that is not a whole number, is refused with its name. [C5]"""
+    """A buffer that is not a whole number of at least 1 is an error. [C5]"""
     with pytest.raises(error, match="buffer must be a whole number, 1 or more, got"):
         EventBus().subscribe("*", buffer=buffer)
 
@@ -107,7 +107,7 @@ def test_the_buffer_is_a_whole_number(buffer, error):
 
 @pytest.mark.parametrize("publish", [EventBus.__call__, EventBus.publish])
 def test_every_subscriber_gets_every_event(publish):
-    """Called as a sink or by `publish`, the bus gives an event to every subscriber of its topic. [C5]"""
+    """A published event goes to all subscribers of its topic, whether the bus is called or `publish` is. [C5]"""
     bus = EventBus()
     with bus.subscribe("arb.*") as one, bus.subscribe("*") as two, bus.subscribe("other.*") as three:
         publish(bus, event(1))
@@ -115,19 +115,19 @@ def test_every_subscriber_gets_every_event(publish):
         assert [numbers(subscription.drain()) for subscription in (one, two, three)] == [[1, 2], [1, 2], []]
 
 
-def test_nobody_need_listen():
-    """Publishing on a bus without subscribers does nothing. [C5]"""
+def test_publishing_without_subscribers():
+    """Publishing without subscribers does nothing. [C5]"""
     EventBus().publish(event())
 
 
-def test_only_events_are_published():
-    """Publishing something other than an `Event` raises a `TypeError`. [C5]"""
+def test_publishing_another_object():
+    """Publishing an object that is not an `Event` is a `TypeError`. [C5]"""
     with pytest.raises(TypeError, match="event must be an Event, got"):
         EventBus().publish("arb.swarm.paused")
 
 
 def test_a_slow_subscriber_loses_its_oldest_events():
-    """A full subscriber keeps the newest events and counts the dropped ones; other subscribers lose none. [C5]"""
+    """A full buffer drops its oldest events and counts them; other subscribers lose none. [C5]"""
     bus = EventBus()
     with bus.subscribe(buffer=3) as slow, bus.subscribe() as patient:
         for sequence in range(1, 11):
@@ -148,8 +148,8 @@ def test_the_default_buffer():
         assert (subscription.dropped, len(subscription.drain())) == (1, 256)
 
 
-def test_room_that_readers_make_is_no_loss():
-    """A buffer that a reader empties while a publisher makes room in it loses nothing. [C5]"""
+def test_a_reader_empties_a_full_buffer():
+    """If a reader empties a full buffer before the publisher drops an event, no event counts as dropped. [C5]"""
 
     class Emptied(bus_module.deque):
         def __len__(self):
@@ -164,7 +164,7 @@ def test_room_that_readers_make_is_no_loss():
 
 
 def test_draining_ends_while_others_publish():
-    """While others keep publishing, `drain` takes at most a full buffer and leaves the rest. [C5]"""
+    """`drain` takes at most a full buffer, however fast others publish. [C5]"""
     bus = EventBus()
 
     class Refilled(bus_module.deque):
@@ -181,8 +181,8 @@ def test_draining_ends_while_others_publish():
     assert numbers(subscription.drain()) == [2, 3]
 
 
-def test_threads_lose_and_double_nothing():
-    """Events from many threads arrive once each, in order by publisher, and every dropped one is counted. [C5]"""
+def test_threads_lose_and_duplicate_nothing():
+    """With many threads, every event arrives once, in each publisher's order, and every dropped event counts. [C5]"""
     bus = EventBus()
     with bus.subscribe(buffer=10_000) as roomy, bus.subscribe(buffer=7) as tight:
 
@@ -192,15 +192,15 @@ def test_threads_lose_and_double_nothing():
 
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(publish, range(8)))
-        seen = [(news.payload["publisher"], news.sequence) for news in roomy.drain()]
-        by_publisher = sorted(seen, key=lambda pair: pair[0])  # stable: each publisher keeps its order
+        seen = [(received.payload["publisher"], received.sequence) for received in roomy.drain()]
+        by_publisher = sorted(seen, key=lambda pair: pair[0])  # stable: the order of each publisher's events stays
         assert by_publisher == [(publisher, sequence) for publisher in range(8) for sequence in range(300)]
         assert tight.dropped == 2400 - 7
         assert len(tight.drain()) == 7
 
 
 def test_reading_and_publishing_in_threads_adds_up():
-    """While threads publish and others drain, every event is either read once or counted as dropped. [C5]"""
+    """While threads publish and drain, every event is either read once or counted as dropped. [C5]"""
     bus = EventBus()
     over = threading.Event()
     start = threading.Barrier(8)
@@ -223,38 +223,40 @@ def test_reading_and_publishing_in_threads_adds_up():
         for publisher in publishers:
             publisher.result(30)
         over.set()
-        read_by_all = [(news.payload["publisher"], news.sequence) for reader in readers for news in reader.result(30)]
+        read_by_all = [
+            (received.payload["publisher"], received.sequence) for reader in readers for received in reader.result(30)
+        ]
     assert len(read_by_all) == len(set(read_by_all)) == 2000 - subscription.dropped
 
 
 def test_a_finalizer_may_publish_while_its_thread_is_publishing():
-    """An object whose finalizer publishes when a full buffer drops it causes no deadlock and no lost event. [C5]"""
+    """A finalizer that publishes while its thread is publishing neither deadlocks nor loses an event. [C5]"""
     bus = EventBus()
 
-    class LastWords:
+    class PublishesWhenCollected:
         def __del__(self):
             bus(event(99))
 
     with bus.subscribe("arb.*", buffer=1) as subscription, bus.subscribe() as witness:
-        bus(event(1, held=LastWords()))
+        bus(event(1, held=PublishesWhenCollected()))
         witness.drain()
         bus(event(2))
         assert numbers(subscription.drain()) == [99]
         assert numbers(witness.drain()) == [2, 99]
 
 
-def test_a_finalizer_may_subscribe_and_leave():
+def test_a_finalizer_may_subscribe_and_close():
     """A subscription that is opened or closed during a publish takes effect after it. [C5]"""
     bus = EventBus()
     late = []
 
-    class Turncoat:
+    class SubscribesWhenCollected:
         def __del__(self):
             subscription.close()
             late.append(bus.subscribe())
 
     subscription = bus.subscribe(buffer=1)
-    bus(event(1, held=Turncoat()))
+    bus(event(1, held=SubscribesWhenCollected()))
     bus(event(2))
     bus(event(3))
     assert numbers(subscription.drain()) == [2]
@@ -266,7 +268,7 @@ def test_a_finalizer_may_subscribe_and_leave():
 
 @pytest.mark.anyio
 async def test_iterating():
-    """An `async for` gives the events in order: those already buffered and those that arrive while it waits. [C5]"""
+    """An `async for` yields buffered events, and then new ones as they come, in order. [C5]"""
     bus, seen = EventBus(), []
     with bus.subscribe("arb.*") as subscription:
         bus(event(1))
@@ -282,8 +284,8 @@ async def test_iterating():
 
 
 @pytest.mark.anyio
-async def test_leaving_ends_the_iteration():
-    """After the `with` block, a task that still iterates gets the buffered events, and then stops. [C5]"""
+async def test_closing_ends_the_iteration():
+    """After the `with` block, an iteration yields the buffered events and then ends. [C5]"""
     bus, seen = EventBus(), []
     async with anyio.create_task_group() as tasks:
         with bus.subscribe() as subscription:
@@ -297,8 +299,8 @@ async def test_leaving_ends_the_iteration():
 
 
 @pytest.mark.anyio
-async def test_closing_wakes_those_who_wait():
-    """Closing a subscription ends the wait of every task that reads it. [C5]"""
+async def test_closing_wakes_waiting_tasks():
+    """Closing a subscription ends the iteration of every waiting task. [C5]"""
     subscription = EventBus().subscribe()
     async with anyio.create_task_group() as tasks:
         for _ in range(3):
@@ -308,8 +310,8 @@ async def test_closing_wakes_those_who_wait():
         subscription.close()
 
 
-def test_what_is_buffered_outlives_the_block():
-    """After closing, `drain` still returns the events from before, and none from after. [C5]"""
+def test_draining_after_the_block():
+    """After the `with` block, `drain` returns the events from before its end only. [C5]"""
     bus = EventBus()
     with bus.subscribe() as subscription:
         bus(event(1))
@@ -319,8 +321,8 @@ def test_what_is_buffered_outlives_the_block():
 
 
 @pytest.mark.anyio
-async def test_an_event_for_one_task_each():
-    """When several tasks read one subscription, each event reaches one of them, and no task is left waiting. [C5]"""
+async def test_tasks_share_a_subscription():
+    """If several tasks read one subscription, each event goes to one of them. [C5]"""
     bus, seen = EventBus(), []
     with bus.subscribe() as subscription:
         async with anyio.create_task_group() as tasks:
@@ -336,7 +338,7 @@ async def test_an_event_for_one_task_each():
 
 @pytest.mark.anyio
 async def test_a_cancelled_reader_loses_no_event():
-    """An event that arrives while its reader is being cancelled is kept for the next reader. [C5]"""
+    """An event that is published as its reader is cancelled goes to the next reader. [C5]"""
     bus = EventBus()
     with bus.subscribe() as subscription:
         async with anyio.create_task_group() as tasks:
@@ -354,8 +356,8 @@ async def test_a_cancelled_reader_loses_no_event():
 
 
 @pytest.mark.anyio
-async def test_a_cancelled_reader_does_not_keep_the_others_waiting():
-    """When one of two waiting tasks is cancelled as an event arrives, the other task gets it. [C5]"""
+async def test_a_cancelled_reader_does_not_block_the_others():
+    """If one of two waiting tasks is cancelled as an event is published, the other gets it. [C5]"""
     bus, seen = EventBus(), []
     with bus.subscribe() as subscription:
         async with anyio.create_task_group() as tasks:
@@ -372,8 +374,8 @@ async def test_a_cancelled_reader_does_not_keep_the_others_waiting():
 
 
 @pytest.mark.anyio
-async def test_reading_what_is_buffered_lets_others_run():
-    """Reading a long backlog lets other tasks run. [C5]"""
+async def test_reading_a_backlog_lets_other_tasks_run():
+    """Other tasks run while a task reads a long backlog. [C5]"""
     bus, seen, steps = EventBus(), [], []
     with bus.subscribe() as subscription:
         for sequence in range(50):
@@ -392,8 +394,8 @@ async def test_reading_what_is_buffered_lets_others_run():
 
 
 @pytest.mark.anyio
-async def test_an_event_between_looking_and_waiting_is_not_lost(monkeypatch):
-    """An event that is published after a reader found nothing and before it waits is read. [C5]"""
+async def test_an_event_between_checking_and_waiting(monkeypatch):
+    """An event that is published just before a reader starts to wait is read. [C5]"""
     bus = EventBus()
 
     class LateWaker(Waker):
@@ -408,7 +410,7 @@ async def test_an_event_between_looking_and_waiting_is_not_lost(monkeypatch):
 
 @pytest.mark.anyio
 async def test_an_event_just_before_the_end_is_not_lost():
-    """An event that is published just before the subscription closes, while a reader starts to wait, is read. [C5]"""
+    """An event that is published just before the subscription is closed is read. [C5]"""
     bus = EventBus()
     subscription = bus.subscribe()
 
@@ -422,12 +424,12 @@ async def test_an_event_just_before_the_end_is_not_lost():
                     subscription.close()
 
     subscription._mailbox._events = Late()
-    assert [news.sequence async for news in subscription] == [7]
+    assert [received.sequence async for received in subscription] == [7]
 
 
 @pytest.mark.anyio
-async def test_an_end_between_looking_and_waiting_is_not_missed(monkeypatch):
-    """A subscription that is closed as a reader starts to wait ends the reader's iteration. [C5]"""
+async def test_closing_between_checking_and_waiting(monkeypatch):
+    """A subscription that is closed just before a reader starts to wait ends the iteration. [C5]"""
     subscription = EventBus().subscribe()
 
     class LateWaker(Waker):
@@ -442,7 +444,7 @@ async def test_an_end_between_looking_and_waiting_is_not_missed(monkeypatch):
 
 @pytest.mark.anyio
 async def test_threads_wake_a_reader():
-    """A thread without an event loop wakes a task that waits in one. [C5]"""
+    """A thread without an event loop wakes a waiting task. [C5]"""
     bus = EventBus()
     with bus.subscribe() as subscription:
         async with anyio.create_task_group() as tasks:
@@ -451,7 +453,7 @@ async def test_threads_wake_a_reader():
 
 
 def test_each_subscriber_wakes_in_its_own_loop():
-    """Tasks on asyncio and trio, and code without a loop, get the same events from one thread. [C5]"""
+    """Tasks on asyncio, tasks on trio, and sync code get the same events from one thread. [C5]"""
     bus = EventBus()
     waiting = threading.Barrier(3)
     seen = {backend: [] for backend in BACKENDS}
@@ -477,11 +479,11 @@ def test_each_subscriber_wakes_in_its_own_loop():
         assert seen["asyncio"] == seen["trio"] == numbers(plain.drain()) == list(range(100))
 
 
-# Leaving nothing behind
+# Cleaning up
 
 
-def test_one_that_left_is_forgotten_at_once():
-    """The bus keeps no reference to a closed subscription. [C5]"""
+def test_a_closed_subscription_is_removed():
+    """The bus keeps nothing of a closed subscription. [C5]"""
     bus = EventBus()
     with bus.subscribe() as subscription:
         bus(event())
@@ -491,8 +493,8 @@ def test_one_that_left_is_forgotten_at_once():
     assert gone() is None
 
 
-def test_one_that_was_dropped_is_forgotten():
-    """A subscription that is garbage-collected without being closed takes no more events. [C5]"""
+def test_a_collected_subscription_is_removed():
+    """A subscription that is garbage-collected without being closed gets no more events. [C5]"""
     bus = EventBus()
     kept = bus.subscribe()
     dropped = bus.subscribe()
@@ -509,8 +511,8 @@ def test_one_that_was_dropped_is_forgotten():
 
 
 @pytest.mark.anyio
-async def test_waiting_leaves_nothing_behind():
-    """The bus keeps no reference to a cancelled reader, however many there are. [C5]"""
+async def test_cancelled_readers_leave_nothing_behind():
+    """The subscription keeps nothing of cancelled readers. [C5]"""
     with EventBus().subscribe() as subscription:
         for _ in range(20):
             async with anyio.create_task_group() as tasks:
@@ -521,7 +523,7 @@ async def test_waiting_leaves_nothing_behind():
 
 
 def test_a_closed_loop_does_not_break_publishing():
-    """A subscriber whose event loop was closed stops reading; the other subscribers get their events. [C5]"""
+    """A subscriber whose event loop was closed does not break publishing. [C5]"""
     bus = EventBus()
     subscription, other = bus.subscribe(), bus.subscribe()
     loop = asyncio.new_event_loop()
@@ -534,10 +536,10 @@ def test_a_closed_loop_does_not_break_publishing():
     bus(event(1))
     bus(event(2))
     assert numbers(other.drain()) == numbers(subscription.drain()) == [1, 2]
-    task._log_destroy_pending = False  # asyncio would rightly complain
+    task._log_destroy_pending = False  # asyncio would log that the task was destroyed
 
 
-def test_repr_shows_how_far_behind_it_is():
+def test_repr():
     """The repr shows the topics, the number of buffered events, and the number of dropped ones."""
     bus = EventBus()
     with bus.subscribe("arb.*", buffer=2) as subscription:

@@ -1,4 +1,4 @@
-"""The `Clock` protocol and the system clock."""
+"""The `Clock` protocol and the system's clock."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from swarmguard.testing import FakeClock
 
 
 @pytest.mark.parametrize("clock", [SystemClock(), FakeClock()], ids=repr)
-def test_both_clocks_keep_the_protocol(clock):
-    """`SystemClock` and `FakeClock` are both a `Clock`. [C1]"""
+def test_both_clocks_satisfy_the_protocol(clock):
+    """`SystemClock` and `FakeClock` are instances of `Clock`. [C1]"""
     assert isinstance(clock, Clock)
 
 
-def test_what_is_no_clock_is_told_apart():
+def test_an_incomplete_clock():
     """An object without `sleep` is not a `Clock`. [C1]"""
     assert not isinstance(time, Clock)
 
 
-def test_monotonic_is_the_machines():
-    """The system clock's seconds are those of `time.monotonic`, so they never go back. [C1]"""
+def test_monotonic():
+    """`monotonic` of the system's clock is `time.monotonic`. [C1]"""
     before = time.monotonic()
     reading = SystemClock().monotonic()
     assert before <= reading <= time.monotonic()
 
 
 def test_now_is_aware_and_utc():
-    """The system clock's date is the machine's, aware and in UTC. [C1]"""
+    """`now` of the system's clock is the current time, aware and in UTC. [C1]"""
     before = datetime.now(UTC)
     reading = SystemClock().now()
     assert reading.utcoffset() == timedelta(0)
@@ -39,8 +39,8 @@ def test_now_is_aware_and_utc():
 
 
 @pytest.mark.anyio
-async def test_sleep_takes_as_long_as_asked(monkeypatch):
-    """The system clock sleeps in the running event loop for the given seconds. [C1]"""
+async def test_sleep(monkeypatch):
+    """The system's clock sleeps in the running event loop for the given seconds. [C1]"""
     slept = []
 
     async def sleep(seconds):
@@ -53,8 +53,8 @@ async def test_sleep_takes_as_long_as_asked(monkeypatch):
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("seconds", [0, -1.0])
-async def test_no_time_to_sleep_is_a_checkpoint(seconds):
-    """Sleeping for 0 seconds or less only lets other tasks run, and can be cancelled, on both backends. [C1]"""
+async def test_sleeping_for_zero_or_less_is_a_checkpoint(seconds):
+    """Sleeping for 0 seconds or less only lets other tasks run, and can be cancelled. [C1]"""
     with anyio.CancelScope() as scope:
         await SystemClock().sleep(seconds)
         scope.cancel()
@@ -63,5 +63,5 @@ async def test_no_time_to_sleep_is_a_checkpoint(seconds):
 
 
 def test_repr():
-    """The repr of the system clock is the expression that creates it."""
+    """The repr is the call that creates the clock."""
     assert repr(SystemClock()) == "SystemClock()"

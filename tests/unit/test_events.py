@@ -1,4 +1,4 @@
-"""`Event` values, and the `EventRecorder`."""
+"""Events, and the recorder for tests."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_an_event_is_frozen():
 
 
 def test_the_payload_is_read_only():
-    """The payload can be read like a dict, and cannot be changed. [C3]"""
+    """The payload is a read-only mapping. [C3]"""
     event = opened()
     assert dict(event.payload) == FACTS
     with pytest.raises(TypeError):
@@ -42,7 +42,7 @@ def test_the_payload_is_read_only():
 
 
 def test_the_payload_is_a_copy():
-    """Changing the dict that was passed as the payload does not change the event. [C3]"""
+    """Changing the emitter's dict does not change the event. [C3]"""
     facts = {"name": "payments"}
     event = opened(**facts)
     source = Event(topic="t", source="s", at=AT, sequence=1, payload=facts)
@@ -50,8 +50,8 @@ def test_the_payload_is_a_copy():
     assert source.payload == event.payload == {"name": "payments"}
 
 
-def test_fields_go_by_name():
-    """An event takes keyword arguments only, so its texts cannot be mixed up. [C3]"""
+def test_fields_are_keyword_only():
+    """An event is created with keyword arguments only. [C3]"""
     with pytest.raises(TypeError):
         Event("arb.swarm.paused", "overseer", AT, 1, {})
 
@@ -76,16 +76,16 @@ def test_equal_and_hashable():
 
 
 @pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda event: pickle.loads(pickle.dumps(event))])
-def test_copies_are_events(again):
-    """An event can be copied and pickled, including its read-only payload. [C3]"""
+def test_copying_and_pickling(again):
+    """A copied or pickled event is equal, and its payload is read-only. [C3]"""
     event = again(opened())
     assert event == opened()
     with pytest.raises(TypeError):
         event.payload["name"] = "other"
 
 
-def test_the_recorder_keeps_what_it_is_given():
-    """A recorder lists the events and their topics in order of arrival. [C4]"""
+def test_the_recorder_keeps_events():
+    """A recorder lists the events and their topics in order. [C4]"""
     recorder = EventRecorder()
     assert (recorder.events, recorder.topics) == ([], [])
     recorder(opened(1))
@@ -95,7 +95,7 @@ def test_the_recorder_keeps_what_it_is_given():
     assert repr(recorder) == "<EventRecorder of 2 events>"
 
 
-def test_the_recorder_forgets():
+def test_clearing_the_recorder():
     """`clear` empties the recorder's list, which stays the same list."""
     recorder = EventRecorder()
     events = recorder.events
@@ -106,8 +106,8 @@ def test_the_recorder_forgets():
     assert events == recorder.events == [opened(2)]
 
 
-def test_the_recorder_loses_nothing_under_threads():
-    """A recorder may be the sink of many threads at once. [C4]"""
+def test_the_recorder_under_threads():
+    """A recorder can be the sink of many threads at once. [C4]"""
     recorder = EventRecorder()
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(recorder, [opened(sequence) for sequence in range(1, 801)]))

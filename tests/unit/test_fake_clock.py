@@ -1,4 +1,4 @@
-"""`FakeClock`: a clock that stands still until a test moves it."""
+"""The clock for tests."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from swarmguard.testing import FakeClock
 MIDNIGHT = datetime(2000, 1, 1, tzinfo=UTC)
 
 
-async def sleep_and_tell(clock, seconds, told, name=None):
-    """Sleep, then log the name and the time."""
+async def sleep_and_record(clock, seconds, woken, name=None):
+    """Sleep, then record the name and the time of waking up."""
     await clock.sleep(seconds)
-    told.append((name or seconds, clock.monotonic()))
+    woken.append((name or seconds, clock.monotonic()))
 
 
-def names(told):
-    """Return the logged names, in order."""
-    return [name for name, _ in told]
+def names(woken):
+    """Return the recorded names, in order."""
+    return [name for name, _ in woken]
 
 
 # Time itself
@@ -41,7 +41,7 @@ def test_start(start):
 
 
 def test_start_is_zero():
-    """By default the clock starts at 0.0, at a fixed aware date in UTC. [C2]"""
+    """By default, the clock starts at 0.0, and at a fixed aware date in UTC. [C2]"""
     clock = FakeClock()
     assert clock.monotonic() == 0.0
     assert clock.now() == MIDNIGHT
@@ -49,7 +49,7 @@ def test_start_is_zero():
 
 
 def test_the_date_does_not_depend_on_the_start():
-    """The date does not depend on the start of `monotonic`, however large that is. [C2]"""
+    """The date does not depend on the start of `monotonic`. [C2]"""
     clock = FakeClock(10**15)
     clock.advance(1)
     assert clock.monotonic() == 10**15 + 1
@@ -57,8 +57,8 @@ def test_the_date_does_not_depend_on_the_start():
 
 
 @pytest.mark.parametrize("seconds", [2e11, 1e308, 10**300], ids=["far", "farther", "as an int"])
-def test_a_clock_goes_no_further_than_dates(seconds):
-    """A step past the last representable date raises a `ValueError`; a start there is allowed. [C2]"""
+def test_the_longest_step(seconds):
+    """A step beyond all dates is a `ValueError`; a start there is allowed. [C2]"""
     clock = FakeClock()
     with pytest.raises(ValueError, match=r"^seconds must be at most 1e\+11, got"):
         clock.advance(seconds)
@@ -67,8 +67,8 @@ def test_a_clock_goes_no_further_than_dates(seconds):
 
 
 @pytest.mark.anyio
-async def test_who_sleeps_beyond_all_dates_sleeps_for_ever():
-    """A sleep longer than any step can reach never ends. [C2]"""
+async def test_sleeping_longer_than_the_longest_step():
+    """A sleep that no step can end never ends. [C2]"""
     clock = FakeClock()
     with anyio.move_on_after(0) as scope:
         await clock.sleep(1e300)
@@ -77,14 +77,14 @@ async def test_who_sleeps_beyond_all_dates_sleeps_for_ever():
 
 @pytest.mark.parametrize("seconds", [2, 2.0, timedelta(seconds=2)])
 def test_advance_moves_both_times(seconds):
-    """`advance` moves the seconds and the date by the same amount. [C2]"""
+    """`advance` moves `monotonic` and `now` by the same amount. [C2]"""
     clock = FakeClock(1)
     clock.advance(seconds)
     assert clock.monotonic() == 3.0
     assert clock.now() == MIDNIGHT + timedelta(seconds=2)
 
 
-def test_reading_moves_nothing():
+def test_time_stands_still():
     """No time passes between two readings. [C2]"""
     clock = FakeClock()
     assert clock.monotonic() == clock.monotonic()
@@ -93,7 +93,7 @@ def test_reading_moves_nothing():
 
 @pytest.mark.parametrize(("step", "times"), [(0.1, 10), (0.01, 100), (1e-9, 1_000_000_000 // 10_000), (1 / 3, 3)])
 def test_steps_add_up_exactly(step, times):
-    """Ten steps of 0.1 s are exactly one second. [C2]"""
+    """Steps add up exactly, to the nanosecond. [C2]"""
     clock = FakeClock()
     for _ in range(times):
         clock.advance(step)
@@ -102,7 +102,7 @@ def test_steps_add_up_exactly(step, times):
 
 
 def test_ten_tenths_are_one():
-    """Ten steps of 0.1 s end at exactly 1.0, where a sum of floats does not. [C2]"""
+    """Ten steps of 0.1 s end at 1.0, unlike the sum of ten floats. [C2]"""
     clock, floats = FakeClock(), 0.0
     for _ in range(10):
         clock.advance(0.1)
@@ -110,8 +110,8 @@ def test_ten_tenths_are_one():
     assert clock.monotonic() == 1.0 != floats
 
 
-def test_a_nanosecond_counts():
-    """A step of one nanosecond is visible, even at a late time. [C2]"""
+def test_a_step_of_a_nanosecond():
+    """A step of a nanosecond changes the time, far from the start too. [C2]"""
     clock = FakeClock(1_000_000)
     clock.advance(1e-9)
     assert clock.monotonic() == 1_000_000.000000001
@@ -119,7 +119,7 @@ def test_a_nanosecond_counts():
 
 @pytest.mark.parametrize("seconds", [-1, -1e-9, math.nan, math.inf, timedelta(seconds=-1)])
 def test_time_cannot_go_back(seconds):
-    """A step that is negative or not finite raises a `ValueError`, and the clock does not move. [C2]"""
+    """A step that is negative or not finite is a `ValueError`, and the time does not change. [C2]"""
     clock = FakeClock(5)
     with pytest.raises(ValueError, match="seconds must be a finite number of seconds, 0 or more, got"):
         clock.advance(seconds)
@@ -129,15 +129,15 @@ def test_time_cannot_go_back(seconds):
 
 
 @pytest.mark.parametrize("seconds", ["1", None, True])
-def test_a_step_is_a_number(seconds):
-    """A step that is not a number raises a `TypeError` that says what is allowed. [C2]"""
+def test_a_step_of_the_wrong_type(seconds):
+    """A step that is not a number of seconds is a `TypeError`. [C2]"""
     with pytest.raises(TypeError, match=r"seconds must be a number of seconds \(int, float or timedelta\), got"):
         FakeClock().advance(seconds)
 
 
 @pytest.mark.anyio
-async def test_run_for_takes_what_advance_takes():
-    """`run_for` checks its argument like `advance`, and takes the same forms. [C2]"""
+async def test_run_for_checks_its_argument():
+    """`run_for` takes and rejects the same values as `advance`. [C2]"""
     clock = FakeClock()
     with pytest.raises(ValueError, match="seconds must be"):
         await clock.run_for(-1)
@@ -149,7 +149,7 @@ async def test_run_for_takes_what_advance_takes():
 
 
 def test_threads_lose_no_step():
-    """Many threads may move one clock; every step counts. [C2]"""
+    """Steps by many threads at once add up. [C2]"""
     clock = FakeClock()
 
     def steps(_):
@@ -161,7 +161,7 @@ def test_threads_lose_no_step():
     assert clock.monotonic() == 4.0
 
 
-def test_repr_shows_the_time():
+def test_repr():
     """The repr shows the time and the number of sleepers."""
     assert repr(FakeClock(1.5)) == "<FakeClock at 1.5 s, 0 asleep>"
 
@@ -171,63 +171,63 @@ def test_repr_shows_the_time():
 
 @pytest.mark.anyio
 async def test_advance_wakes_at_the_deadline_and_not_before():
-    """A sleeper wakes when its deadline is reached to the nanosecond. [C2]"""
-    clock, told = FakeClock(), []
+    """A sleeper wakes up at its deadline, not a nanosecond before. [C2]"""
+    clock, woken = FakeClock(), []
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(sleep_and_tell, clock, 3, told)
+        tasks.start_soon(sleep_and_record, clock, 3, woken)
         await clock.run_for(0)
         clock.advance(2.999_999_999)
         await clock.run_for(0)
-        assert told == []
+        assert woken == []
         clock.advance(0.000_000_001)
-    assert told == [(3, 3.0)]
+    assert woken == [(3, 3.0)]
 
 
 @pytest.mark.anyio
 async def test_advance_wakes_in_deadline_order():
-    """Sleepers whose deadlines have passed continue in the order of deadlines, then of going to sleep. [C2]"""
-    clock, told = FakeClock(), []
+    """Sleepers resume in the order of their deadlines; equal ones in the order of going to sleep. [C2]"""
+    clock, woken = FakeClock(), []
     lengths = [5, 2, 9, 1, 2.5, 7, 3, 8, 4, 6]
     async with anyio.create_task_group() as tasks:
         for seconds in lengths:
-            tasks.start_soon(sleep_and_tell, clock, seconds, told)
-            await clock.run_for(0)  # one at a time, since trio starts tasks in any order
+            tasks.start_soon(sleep_and_record, clock, seconds, woken)
+            await clock.run_for(0)  # one after the other, since trio starts tasks in random order
         for name in ("b", "a", "c"):
-            tasks.start_soon(sleep_and_tell, clock, 10, told, name)
+            tasks.start_soon(sleep_and_record, clock, 10, woken, name)
             await clock.run_for(0)
         clock.advance(4)
         clock.advance(100)
-    assert names(told) == [*sorted(lengths), "b", "a", "c"]
+    assert names(woken) == [*sorted(lengths), "b", "a", "c"]
 
 
 @pytest.mark.anyio
-async def test_advance_is_one_leap():
-    """A task that `advance` wakes finds the clock at the end of the step, not at its own deadline. [C2]"""
-    clock, told = FakeClock(), []
+async def test_advance_is_one_step():
+    """A task that `advance` wakes reads the time after the step, not its own deadline. [C2]"""
+    clock, woken = FakeClock(), []
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(sleep_and_tell, clock, 1, told)
+        tasks.start_soon(sleep_and_record, clock, 1, woken)
         await clock.run_for(0)
         clock.advance(60)
-    assert told == [(1, 60.0)]
+    assert woken == [(1, 60.0)]
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_the_wake_up_is_direct():
-    """Sleepers in the loop that moves the clock run at the next checkpoint of the task that moved it. [C2]"""
-    clock, told = FakeClock(), []
+async def test_waking_in_the_same_loop():
+    """Sleepers in the loop of the caller of `advance` run at the caller's next checkpoint. [C2]"""
+    clock, woken = FakeClock(), []
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(sleep_and_tell, clock, 1, told)
-        tasks.start_soon(sleep_and_tell, clock, 2, told)
+        tasks.start_soon(sleep_and_record, clock, 1, woken)
+        tasks.start_soon(sleep_and_record, clock, 2, woken)
         await clock.run_for(0)
         clock.advance(2)
         await checkpoint()
-        assert names(told) == [1, 2]
+        assert names(woken) == [1, 2]
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("seconds", [0, -1.5, 1e-10, -math.inf])
-async def test_no_time_to_sleep_is_a_checkpoint(seconds):
+async def test_sleeping_for_zero_or_less_is_a_checkpoint(seconds):
     """Sleeping for less than half a nanosecond only lets other tasks run, and can be cancelled. [C2]"""
     clock = FakeClock()
     await clock.sleep(seconds)
@@ -239,8 +239,8 @@ async def test_no_time_to_sleep_is_a_checkpoint(seconds):
 
 
 @pytest.mark.anyio
-async def test_no_number_to_sleep():
-    """Sleeping for an invalid number of seconds raises a clear error and leaves no sleeper. [C2]"""
+async def test_sleeping_for_a_wrong_value():
+    """Sleeping for a value that is not a number of seconds raises, and adds no sleeper. [C2]"""
     clock = FakeClock()
     with pytest.raises(TypeError, match=r"^seconds must be a number of seconds \(int or float\), got '1' \(str\)$"):
         await clock.sleep("1")
@@ -251,7 +251,7 @@ async def test_no_number_to_sleep():
 
 @pytest.mark.anyio
 async def test_sleeping_for_ever():
-    """An infinite sleep ends by cancellation, and `run_for` does not stop for it. [C1]"""
+    """An infinite sleep ends only by cancellation, and `run_for` does not run to it. [C1]"""
     clock = FakeClock()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(clock.sleep, math.inf)
@@ -261,45 +261,45 @@ async def test_sleeping_for_ever():
 
 
 @pytest.mark.anyio
-async def test_a_cancelled_sleeper_is_forgotten():
-    """A cancelled sleeper leaves nothing behind, and the others wake as usual. [C2]"""
-    clock, told = FakeClock(), []
+async def test_a_cancelled_sleeper_is_removed():
+    """A cancelled sleeper is removed, and the others wake up as usual. [C2]"""
+    clock, woken = FakeClock(), []
     async with anyio.create_task_group() as tasks:
         async with anyio.create_task_group() as doomed:
-            doomed.start_soon(sleep_and_tell, clock, 1, told)
-            doomed.start_soon(sleep_and_tell, clock, 3, told)
-            tasks.start_soon(sleep_and_tell, clock, 2, told)
+            doomed.start_soon(sleep_and_record, clock, 1, woken)
+            doomed.start_soon(sleep_and_record, clock, 3, woken)
+            tasks.start_soon(sleep_and_record, clock, 2, woken)
             await clock.run_for(0)
             assert repr(clock) == "<FakeClock at 0.0 s, 3 asleep>"
             doomed.cancel_scope.cancel()
         assert repr(clock) == "<FakeClock at 0.0 s, 1 asleep>"
         clock.advance(5)
-    assert names(told) == [2]
+    assert names(woken) == [2]
 
 
 @pytest.mark.anyio
-async def test_a_sleeper_cancelled_as_it_wakes_holds_up_nobody():
-    """A sleeper that is cancelled after it was woken does not delay the ones after it. [C2]"""
-    clock, told = FakeClock(), []
+async def test_a_sleeper_cancelled_as_it_wakes_does_not_block_the_others():
+    """A sleeper that is cancelled after it was woken does not block those after it. [C2]"""
+    clock, woken = FakeClock(), []
     async with anyio.create_task_group() as tasks, anyio.create_task_group() as doomed:
-        doomed.start_soon(sleep_and_tell, clock, 1, told)
-        tasks.start_soon(sleep_and_tell, clock, 2, told)
+        doomed.start_soon(sleep_and_record, clock, 1, woken)
+        tasks.start_soon(sleep_and_record, clock, 2, woken)
         await clock.run_for(0)
         clock.advance(5)
         doomed.cancel_scope.cancel()
-    assert names(told)[-1:] == [2]
+    assert names(woken)[-1:] == [2]
 
 
 @pytest.mark.anyio
-async def test_a_task_can_be_cancelled_while_others_go_first():
-    """Each of several sleepers that wake together can be cancelled, whichever the loop runs first. [C2]"""
+async def test_a_woken_task_can_be_cancelled():
+    """Of sleepers that are woken together, any one can be cancelled. [C2]"""
     for doomed in range(4):
-        clock, told = FakeClock(), []
+        clock, woken = FakeClock(), []
         scopes = [anyio.CancelScope() for _ in range(4)]
 
-        async def sleep(number, clock=clock, told=told, scopes=scopes):
+        async def sleep(number, clock=clock, woken=woken, scopes=scopes):
             with scopes[number]:
-                await sleep_and_tell(clock, number + 1, told)
+                await sleep_and_record(clock, number + 1, woken)
 
         async with anyio.create_task_group() as tasks:
             for number in range(4):
@@ -307,64 +307,64 @@ async def test_a_task_can_be_cancelled_while_others_go_first():
             await clock.run_for(0)
             clock.advance(4)
             scopes[doomed].cancel()
-        survivors = [name for name in names(told) if name != doomed + 1]
+        survivors = [name for name in names(woken) if name != doomed + 1]
         assert survivors == [number + 1 for number in range(4) if number != doomed]
 
 
 @pytest.mark.anyio
 async def test_a_thread_can_move_the_clock():
-    """A worker thread without an event loop wakes the sleepers of a loop. [C2]"""
-    clock, told = FakeClock(), []
+    """A thread without an event loop can move the clock and wake sleepers. [C2]"""
+    clock, woken = FakeClock(), []
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(sleep_and_tell, clock, 2, told)
-        tasks.start_soon(sleep_and_tell, clock, 1, told)
+        tasks.start_soon(sleep_and_record, clock, 2, woken)
+        tasks.start_soon(sleep_and_record, clock, 1, woken)
         await clock.run_for(0)
         await anyio.to_thread.run_sync(clock.advance, 2)
-    assert names(told) == [1, 2]
+    assert names(woken) == [1, 2]
 
 
-def test_sleepers_in_two_loops_and_no_loop_at_all():
-    """One `advance` in sync code wakes the sleepers of loops in other threads, each loop in order. [C2]"""
+def test_sleepers_in_two_loops():
+    """One `advance` outside an event loop wakes sleepers on asyncio and on trio, each loop's in order. [C2]"""
     clock = FakeClock()
-    told = {"asyncio": [], "trio": []}
+    woken = {"asyncio": [], "trio": []}
     asleep = threading.Barrier(3)
 
     async def sleepers(backend):
         async with anyio.create_task_group() as tasks:
             for seconds in (3, 1, 2):
-                tasks.start_soon(sleep_and_tell, clock, seconds, told[backend])
+                tasks.start_soon(sleep_and_record, clock, seconds, woken[backend])
                 await clock.run_for(0)
             await anyio.to_thread.run_sync(asleep.wait, 10)
 
     with ThreadPoolExecutor(2) as pool:
-        runs = [pool.submit(anyio.run, sleepers, backend, backend=backend) for backend in told]
+        runs = [pool.submit(anyio.run, sleepers, backend, backend=backend) for backend in woken]
         asleep.wait(10)
         clock.advance(3)
         for run in runs:
             run.result(10)
-    assert names(told["asyncio"]) == names(told["trio"]) == [1, 2, 3]
+    assert names(woken["asyncio"]) == names(woken["trio"]) == [1, 2, 3]
 
 
 @pytest.mark.anyio
-async def test_a_leap_while_a_task_lies_down(monkeypatch):
-    """A sleep whose deadline another thread passes before it has begun still ends. [C2]"""
-    clock, told = FakeClock(), []
-    lie_down = testing._Sleeper
+async def test_a_step_while_a_task_goes_to_sleep(monkeypatch):
+    """A sleep ends if another thread moves the clock past its deadline before it begins. [C2]"""
+    clock, woken = FakeClock(), []
+    make_sleeper = testing._Sleeper
 
     def slowly(deadline):
         clock.advance(10)
-        return lie_down(deadline)
+        return make_sleeper(deadline)
 
     monkeypatch.setattr(testing, "_Sleeper", slowly)
-    await sleep_and_tell(clock, 5, told)
-    assert told == [(5, 10.0)]
+    await sleep_and_record(clock, 5, woken)
+    assert woken == [(5, 10.0)]
 
 
-def test_a_closed_loop_leaves_nobody_to_wake():
-    """Sleepers of a closed loop delay neither the clock nor the sleepers of other loops. [C2]"""
-    clock, told, buried = FakeClock(), [], []
+def test_a_closed_loop_does_not_block_the_clock():
+    """Sleepers of a closed loop block neither the clock nor sleepers of other loops. [C2]"""
+    clock, woken, buried = FakeClock(), [], []
     loop = asyncio.new_event_loop()
-    task = loop.create_task(sleep_and_tell(clock, 1, buried))
+    task = loop.create_task(sleep_and_record(clock, 1, buried))
     loop.call_soon(loop.stop)
     loop.run_forever()
     loop.close()
@@ -372,32 +372,32 @@ def test_a_closed_loop_leaves_nobody_to_wake():
     async def live():
         with anyio.fail_after(10):
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(sleep_and_tell, clock, 2, told)
+                tasks.start_soon(sleep_and_record, clock, 2, woken)
                 await clock.run_for(2)
 
     anyio.run(live)
-    assert (told, buried) == ([(2, 2.0)], [])
-    task._log_destroy_pending = False  # asyncio would rightly complain
+    assert (woken, buried) == ([(2, 2.0)], [])
+    task._log_destroy_pending = False  # asyncio would log that the task was destroyed
 
 
 # Running
 
 
 @pytest.mark.anyio
-async def test_run_for_lets_each_sleeper_run_at_its_own_moment():
-    """`run_for` stops at every deadline on the way, and ends at exactly the right time. [C2]"""
-    clock, told = FakeClock(100), []
+async def test_run_for_runs_each_sleeper_at_its_deadline():
+    """`run_for` stops at every deadline on the way and ends at the exact time. [C2]"""
+    clock, woken = FakeClock(100), []
     async with anyio.create_task_group() as tasks:
         for seconds in (3, 1, 2):
-            tasks.start_soon(sleep_and_tell, clock, seconds, told)
+            tasks.start_soon(sleep_and_record, clock, seconds, woken)
         await clock.run_for(3.5)
-        assert told == [(1, 101.0), (2, 102.0), (3, 103.0)]
+        assert woken == [(1, 101.0), (2, 102.0), (3, 103.0)]
         assert clock.monotonic() == 103.5
 
 
 @pytest.mark.anyio
-async def test_run_for_meets_those_who_come_to_sleep_on_the_way():
-    """A loop that sleeps 0.1 s at a time turns fifty times in five seconds, at the right times. [C2]"""
+async def test_run_for_includes_new_sleepers():
+    """`run_for` also stops at deadlines of tasks that go to sleep on the way. [C2]"""
     clock, beats = FakeClock(), []
 
     async def beat():
@@ -413,21 +413,21 @@ async def test_run_for_meets_those_who_come_to_sleep_on_the_way():
 
 
 @pytest.mark.anyio
-async def test_run_for_ends_with_those_who_wake_at_its_end():
-    """`run_for` wakes a sleeper at its very end, and not one whose deadline is a nanosecond later. [C2]"""
-    clock, told = FakeClock(), []
+async def test_run_for_includes_its_end():
+    """A deadline at the very end is reached; one a nanosecond later is not. [C2]"""
+    clock, woken = FakeClock(), []
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(sleep_and_tell, clock, 1, told)
-        tasks.start_soon(sleep_and_tell, clock, 1.000_000_001, told)
+        tasks.start_soon(sleep_and_record, clock, 1, woken)
+        tasks.start_soon(sleep_and_record, clock, 1.000_000_001, woken)
         await clock.run_for(1)
-        assert names(told) == [1]
+        assert names(woken) == [1]
         await clock.run_for(0.000_000_001)
-        assert names(told) == [1, 1.000_000_001]
+        assert names(woken) == [1, 1.000_000_001]
 
 
 @pytest.mark.anyio
-async def test_run_for_lets_the_woken_work_before_it_goes_on():
-    """A woken task and all tasks that it wakes in turn run at the same time of the clock. [C2]"""
+async def test_run_for_runs_all_tasks_before_the_next_step():
+    """Work that a woken task hands to other tasks is done before the clock moves on. [C2]"""
     clock, seen = FakeClock(), []
     ends = [anyio.create_memory_object_stream(0) for _ in range(20)]
 
@@ -455,9 +455,9 @@ async def test_run_for_lets_the_woken_work_before_it_goes_on():
 
 
 @pytest.mark.anyio
-async def test_run_for_goes_on_when_another_task_leaps():
-    """A task may move the clock itself during `run_for`, even past its end: time only goes forward. [C2]"""
-    clock, told = FakeClock(), []
+async def test_run_for_while_a_task_advances_the_clock():
+    """A task may move the clock during `run_for`, even past its end; time never goes back. [C2]"""
+    clock, woken = FakeClock(), []
 
     async def leap():
         await clock.sleep(1)
@@ -465,9 +465,9 @@ async def test_run_for_goes_on_when_another_task_leaps():
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(leap)
-        tasks.start_soon(sleep_and_tell, clock, 2, told)
+        tasks.start_soon(sleep_and_record, clock, 2, woken)
         await clock.run_for(3)
-    assert told == [(2, 61.0)]
+    assert woken == [(2, 61.0)]
     assert clock.monotonic() == 61.0
 
 
@@ -491,18 +491,18 @@ async def test_run_for_can_be_cancelled():
 @pytest.mark.anyio
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_a_busy_task_cannot_hang_run_for():
-    """On asyncio, a task that is always ready does not stop `run_for`. [C2]"""
-    clock, told = FakeClock(), []
+    """On asyncio, a task that never waits does not block `run_for`. [C2]"""
+    clock, woken = FakeClock(), []
 
     async def spin():
-        while not told:
+        while not woken:
             await checkpoint()
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(spin)
-        tasks.start_soon(sleep_and_tell, clock, 1, told)
+        tasks.start_soon(sleep_and_record, clock, 1, woken)
         await clock.run_for(2)
-    assert told == [(1, 1.0)]
+    assert woken == [(1, 1.0)]
 
 
 @pytest.mark.anyio

@@ -1,4 +1,4 @@
-"""A swarm behind a real uvicorn, and a real client."""
+"""A swarm served by a real uvicorn, and a real client."""
 
 from __future__ import annotations
 
@@ -19,44 +19,44 @@ from tests.integrations.asgi.serving import serving
 
 @pytest.fixture
 def bus() -> EventBus:
-    """Give a bus."""
+    """Return a bus."""
     return EventBus()
 
 
 @pytest.fixture
 def registry(clock: FakeClock, bus: EventBus) -> CircuitBreakerRegistry:
-    """Give the swarm's circuits."""
+    """Return the swarm's registry."""
     return CircuitBreakerRegistry(clock=clock, sink=bus)
 
 
 @pytest.fixture
 def overseer(clock: FakeClock, bus: EventBus, registry: CircuitBreakerRegistry) -> Overseer:
-    """Give the swarm's overseer."""
+    """Return the swarm's overseer."""
     return Overseer(clock=clock, sink=bus, registry=registry)
 
 
-class Stage:
-    """An application that is whichever one plays: starting a server for each test would take most of the time."""
+class Switch:
+    """An application that calls another one, so that one server serves all tests: starting a server is slow."""
 
     def __init__(self) -> None:
         self.app: Any = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Play it."""
+        """Call the application of the current test."""
         await self.app(scope, receive, send)
 
 
 @pytest.fixture(scope="session")
-def stage() -> Iterator[tuple[Stage, str]]:
-    """Give a server's application, and the server's URL."""
-    stage = Stage()
-    with serving(stage) as url:
-        yield stage, url
+def switch() -> Iterator[tuple[Switch, str]]:
+    """Serve a `Switch` and return it with the server's URL."""
+    switch = Switch()
+    with serving(switch) as url:
+        yield switch, url
 
 
 @pytest.fixture(params=["alone", "in FastAPI", "in Starlette"])
-def url(request: pytest.FixtureRequest, overseer: Overseer, bus: EventBus, stage: tuple[Stage, str]) -> str:
-    """Serve the swarm, alone and mounted, and give the URL in front of its paths."""
+def url(request: pytest.FixtureRequest, overseer: Overseer, bus: EventBus, switch: tuple[Switch, str]) -> str:
+    """Serve the swarm, alone or mounted, and return the URL before its paths."""
     app = create_app(overseer, authorize=lambda _: True, bus=bus)
     prefix = "/ops/v1"
     if request.param == "in FastAPI":
@@ -66,12 +66,12 @@ def url(request: pytest.FixtureRequest, overseer: Overseer, bus: EventBus, stage
         outer = Starlette(routes=[Mount(prefix, app)])
     else:
         outer, prefix = app, ""
-    stage[0].app = outer
-    return stage[1] + prefix
+    switch[0].app = outer
+    return switch[1] + prefix
 
 
 @pytest.fixture
 def client(url: str) -> Iterator[httpx2.Client]:
-    """Give a client of the swarm."""
+    """Return a client of the swarm."""
     with httpx2.Client(base_url=url, timeout=10) as client:
         yield client

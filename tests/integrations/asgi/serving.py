@@ -13,7 +13,7 @@ import uvicorn
 
 @contextmanager
 def serving(app: Any) -> Iterator[str]:
-    """Serve an application during a `with` block, and give its URL."""
+    """Serve an application during a `with` block; the value is its URL."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         config = uvicorn.Config(app, log_level="critical", lifespan="off", timeout_graceful_shutdown=5)
         server = uvicorn.Server(config)

@@ -1,4 +1,4 @@
-"""Who may change something."""
+"""The `authorize` callback of `create_app`."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from tests.integrations.asgi.serving import serving
 
 
 def by_token(request: Request) -> bool:
-    """Let in who has the token."""
+    """Allow a request with the token."""
     return request.headers.get("authorization") == "Bearer sesame"
 
 
 async def by_token_async(request: Request) -> bool:
-    """Let in who has the token."""
+    """Allow a request with the token."""
     return by_token(request)
 
 
 class ByToken:
-    """Lets in who has the token."""
+    """Allows a request with the token."""
 
     async def __call__(self, request: Request) -> bool:
-        """Let in who has the token."""
+        """Allow a request with the token."""
         return by_token(request)
 
 
@@ -38,8 +38,8 @@ class ByToken:
     [by_token, by_token_async, ByToken(), functools.partial(by_token_async)],
     ids=["sync", "async", "object", "partial"],
 )
-def test_changes_are_asked_for(overseer: Overseer, authorize: object) -> None:
-    """Every request but a reading one is asked for, and a refusal is 403 and changes nothing. [H]"""
+def test_changes_need_authorization(overseer: Overseer, authorize: object) -> None:
+    """`authorize` is called for every method but GET and HEAD; a refusal is 403 and changes nothing. [H]"""
     scanner = overseer.register_agent("Scanner")
     with (
         serving(create_app(overseer, authorize=authorize)) as url,
@@ -64,8 +64,8 @@ def test_changes_are_asked_for(overseer: Overseer, authorize: object) -> None:
         assert overseer.is_paused
 
 
-def test_it_may_read_the_body(overseer: Overseer) -> None:
-    """A signature over the body can be checked: the body is still there for the request. [H]"""
+def test_authorize_may_read_the_body(overseer: Overseer) -> None:
+    """`authorize` may read the body, and the handler can read it again. [H]"""
     scanner = overseer.register_agent("Scanner")
 
     async def authorize(request: Request) -> bool:
@@ -77,8 +77,8 @@ def test_it_may_read_the_body(overseer: Overseer) -> None:
     assert overseer.get_agent_status(scanner).consecutive_failures == 1
 
 
-def test_it_reads_no_body_that_is_too_long(overseer: Overseer) -> None:
-    """Who is not known yet cannot fill the memory: the limit holds for what `authorize` reads. [H3]"""
+def test_authorize_cannot_read_a_body_over_the_limit(overseer: Overseer) -> None:
+    """The limit on the body also applies to `authorize`. [H3]"""
     read = []
 
     async def authorize(request: Request) -> bool:
@@ -90,26 +90,26 @@ def test_it_reads_no_body_that_is_too_long(overseer: Overseer) -> None:
     assert (response.status_code, read) == (413, [])
 
 
-def test_a_slow_one_holds_up_nobody(overseer: Overseer) -> None:
-    """One that is not async may block: the server goes on answering others meanwhile. [H]"""
-    asked, go_on = threading.Event(), threading.Event()
+def test_a_plain_authorize_may_block(overseer: Overseer) -> None:
+    """While a plain `authorize` blocks, the server answers other requests. [H]"""
+    called, go_on = threading.Event(), threading.Event()
 
     def authorize(request: Request) -> bool:
-        asked.set()
+        called.set()
         return go_on.wait(10)
 
     with serving(create_app(overseer, authorize=authorize)) as url:
         pausing = threading.Thread(target=httpx2.post, args=[f"{url}/swarm/pause"])
         pausing.start()
-        assert asked.wait(10)
+        assert called.wait(10)
         assert httpx2.get(f"{url}/swarm/health").json()["is_paused"] is False
         go_on.set()
         pausing.join()
     assert overseer.is_paused
 
 
-def test_nothing_but_true_lets_in(overseer: Overseer) -> None:
-    """An answer that is no bool, a response that was meant to refuse, say, is a refusal. [H]"""
+def test_only_true_allows_a_request(overseer: Overseer) -> None:
+    """A truthy result that is not True, such as a response, is a refusal. [H]"""
     with serving(create_app(overseer, authorize=lambda _: Response("no", 401))) as url:
         assert httpx2.post(f"{url}/swarm/pause").status_code == 403
     assert not overseer.is_paused

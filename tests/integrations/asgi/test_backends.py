@@ -1,4 +1,4 @@
-"""The application itself, called as a server calls it, on both event loops: uvicorn knows asyncio alone."""
+"""The application called directly on asyncio and on trio, since uvicorn runs on asyncio only."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Message = dict[str, Any]
 
 
 def scope(method: str, path: str) -> Message:
-    """Return what a server knows of a request before its body."""
+    """Return the ASGI scope of a request."""
     return {"type": "http", "method": method, "path": path, "query_string": b"", "headers": []}
 
 
 async def ask(app: Any, method: str, path: str, body: bytes = b"") -> tuple[int, Any]:
-    """Return a response's status and what its body says."""
+    """Send a request and return the status and the JSON of the response."""
     sent: list[Message] = []
 
     async def receive() -> Message:
@@ -34,13 +34,13 @@ async def ask(app: Any, method: str, path: str, body: bytes = b"") -> tuple[int,
     return sent[0]["status"], json.loads(b"".join(message["body"] for message in sent[1:]))
 
 
-async def let_in(request: object) -> bool:
-    """Let everybody in."""
+async def allow(request: object) -> bool:
+    """Allow every request."""
     return True
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("authorize", [let_in, lambda _: True], ids=["async", "sync"])
+@pytest.mark.parametrize("authorize", [allow, lambda _: True], ids=["async", "sync"])
 async def test_a_change(overseer: Overseer, authorize: Callable[[Any], Awaitable[bool] | bool]) -> None:
     """A change is authorized and made. [H2]"""
     app = create_app(overseer, authorize=authorize)
@@ -51,19 +51,19 @@ async def test_a_change(overseer: Overseer, authorize: Callable[[Any], Awaitable
 
 @pytest.mark.anyio
 async def test_a_stream(overseer: Overseer, bus: EventBus) -> None:
-    """A reader gets its events, and the stream ends when it hangs up. [H4]"""
-    app = create_app(overseer, authorize=let_in, bus=bus)
-    told, took = anyio.create_memory_object_stream[Message](10)
+    """A reader gets the events, and the stream ends when the reader disconnects. [H4]"""
+    app = create_app(overseer, authorize=allow, bus=bus)
+    sending, receiving = anyio.create_memory_object_stream[Message](10)
     hung_up = anyio.Event()
 
     async def receive() -> Message:
         await hung_up.wait()
         return {"type": "http.disconnect"}
 
-    with anyio.fail_after(10), told, took:
+    with anyio.fail_after(10), sending, receiving:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(app, scope("GET", "/swarm/events"), receive, told.send)
-            assert (await took.receive())["status"] == 200
+            tasks.start_soon(app, scope("GET", "/swarm/events"), receive, sending.send)
+            assert (await receiving.receive())["status"] == 200
             overseer.pause_swarm()
-            assert (await took.receive())["body"].startswith(b'id: 1\r\ndata: {"topic": "arb.swarm.paused"')
+            assert (await receiving.receive())["body"].startswith(b'id: 1\r\ndata: {"topic": "arb.swarm.paused"')
             hung_up.set()

@@ -1,4 +1,4 @@
-"""The stream of events."""
+"""The event stream."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Reader:
         self._lines = response.iter_lines()
 
     def next(self) -> dict[str, str]:
-        """Return the next event's fields; comments are left out."""
+        """Return the fields of the next event, without comments."""
         fields: dict[str, str] = {}
         for line in self._lines:
             if not line and fields:
@@ -50,22 +50,22 @@ def reading(url: str, topics: str | None = None) -> Iterator[Reader]:
         yield Reader(response)
 
 
-def readers_of(bus: EventBus) -> int:
-    """Return how many read the bus's events."""
+def count_subscriptions(bus: EventBus) -> int:
+    """Return the number of the bus's subscriptions."""
     return sum(mailbox() is not None for mailbox in bus._mailboxes)
 
 
-def wait_for_readers(bus: EventBus, number: int) -> None:
-    """Wait until the bus has so many readers; bounded, since what is waited for happens on a socket."""
+def wait_for_subscriptions(bus: EventBus, number: int) -> None:
+    """Wait until the bus has that number of subscriptions, or fail after ten seconds."""
     for _ in range(1000):
-        if readers_of(bus) == number:
+        if count_subscriptions(bus) == number:
             return
         threading.Event().wait(0.01)
-    raise AssertionError(f"{readers_of(bus)} readers, not {number}")
+    raise AssertionError(f"{count_subscriptions(bus)} readers, not {number}")
 
 
 def test_events_are_streamed(url: str, overseer: Overseer, registry: CircuitBreakerRegistry) -> None:
-    """Each event is whole, in order, with its sequence as the id. [H4]"""
+    """Each event is sent as JSON, in order, with its sequence number as the id. [H4]"""
     with reading(url) as reader:
         scanner = overseer.register_agent("Scanner")
         registry.get_or_create("jupiter").trip()
@@ -78,7 +78,7 @@ def test_events_are_streamed(url: str, overseer: Overseer, registry: CircuitBrea
 
 
 def test_topics(url: str, overseer: Overseer, registry: CircuitBreakerRegistry) -> None:
-    """A reader gets the topics that it asked for. [H4]"""
+    """A reader gets the events of its topics only. [H4]"""
     with reading(url, "arb.swarm.circuit.*") as circuits, reading(url, "arb.swarm.paused") as paused:
         overseer.register_agent("Scanner")
         registry.get_or_create("jupiter").trip()
@@ -88,45 +88,45 @@ def test_topics(url: str, overseer: Overseer, registry: CircuitBreakerRegistry) 
 
 
 def test_bad_topics(client: httpx2.Client, bus: EventBus) -> None:
-    """Topics that make no sense are 400, and say why. [H3]"""
+    """Invalid topics are answered with 400 and the reason. [H3]"""
     for topics in ("*.agent", "arb.*.x", ""):
         response = client.get("/swarm/events", params={"topics": topics})
         assert response.status_code == 400
         assert response.json()["error"].startswith("topics must be ")
-    assert readers_of(bus) == 0
+    assert count_subscriptions(bus) == 0
 
 
 def test_without_a_bus(overseer: Overseer) -> None:
-    """There is no stream where there is no bus. [H4]"""
+    """Without a bus, the path does not exist. [H4]"""
     with serving(create_app(overseer, authorize=lambda _: True)) as url:
         assert httpx2.get(f"{url}/swarm/events").json() == {"error": "Not Found", "code": 404}
 
 
 def test_head_opens_no_stream(client: httpx2.Client, bus: EventBus) -> None:
-    """A HEAD is answered, and leaves no reader behind. [H4]"""
+    """A HEAD request is answered and leaves no subscription. [H4]"""
     assert client.head("/swarm/events").headers["content-type"].startswith("text/event-stream")
-    wait_for_readers(bus, 0)
+    wait_for_subscriptions(bus, 0)
 
 
-def test_any_text_can_be_told(url: str, overseer: Overseer) -> None:
-    """Line ends and lone surrogates in an error do not break the stream. [H4]"""
+def test_any_text_can_be_sent(url: str, overseer: Overseer) -> None:
+    """Line breaks and lone surrogates in an error do not break the stream. [H4]"""
     scanner = overseer.register_agent("Scanner")
     with reading(url, "arb.swarm.agent.failed") as reader:
         overseer.record_agent_failure(scanner, "a\r\ndata: b\n\n\ud800")
         assert json.loads(reader.next()["data"])["payload"]["error"] == "a\r\ndata: b\n\n\ud800"
 
 
-def test_a_slow_reader_is_told_what_it_lost(url: str, overseer: Overseer, bus: EventBus) -> None:
-    """Who does not read loses the oldest events, is told how many, and holds up nobody. [H4]"""
+def test_a_slow_reader_loses_the_oldest_events(url: str, overseer: Overseer, bus: EventBus) -> None:
+    """A slow reader loses the oldest events, gets their number, and does not slow down the others. [H4]"""
     where = urlsplit(url)
     connection = HTTPConnection(where.hostname, where.port, timeout=10)
     scanner = overseer.register_agent("Scanner")
     with closing(connection):
         connection.request("GET", f"{where.path}/swarm/events?topics=arb.swarm.agent.*")
         response = connection.getresponse()
-        wait_for_readers(bus, 1)
+        wait_for_subscriptions(bus, 1)
         emitted = 0
-        while not bus._mailboxes[0]().dropped:  # until neither the sockets nor the buffer hold any more
+        while not bus._mailboxes[0]().dropped:  # until the sockets and the buffer are full
             overseer.record_agent_failure(scanner, "x" * 50_000)
             overseer.record_agent_success(scanner)
             emitted += 2
@@ -147,15 +147,15 @@ def test_a_slow_reader_is_told_what_it_lost(url: str, overseer: Overseer, bus: E
     assert numbers == sorted(numbers)
 
 
-def test_vanished_readers_are_forgotten(url: str, bus: EventBus, overseer: Overseer) -> None:
-    """Who hangs up is gone, though nothing happens that could be told. [H4]"""
+def test_subscriptions_of_disconnected_readers_are_closed(url: str, bus: EventBus, overseer: Overseer) -> None:
+    """When a reader disconnects, its subscription is closed, even if no event is published. [H4]"""
     with reading(url), reading(url):
-        wait_for_readers(bus, 2)
-    wait_for_readers(bus, 0)
+        wait_for_subscriptions(bus, 2)
+    wait_for_subscriptions(bus, 0)
 
 
 def test_a_hundred_readers(bus: EventBus, overseer: Overseer) -> None:
-    """All of them get all of it. [H4]"""
+    """Each of a hundred readers gets every event. [H4]"""
     with serving(create_app(overseer, authorize=lambda _: True, bus=bus)) as url, ExitStack() as stack:
         readers = [stack.enter_context(reading(url)) for _ in range(100)]
         overseer.pause_swarm()
@@ -164,7 +164,7 @@ def test_a_hundred_readers(bus: EventBus, overseer: Overseer) -> None:
             topics = [json.loads(reader.next()["data"])["topic"] for _ in range(2)]
             assert topics == ["arb.swarm.paused", "arb.swarm.resumed"]
         stack.close()
-        wait_for_readers(bus, 0)
+        wait_for_subscriptions(bus, 0)
 
 
 HOST = """
@@ -182,7 +182,7 @@ uvicorn.Server(uvicorn.Config(app, log_level="critical")).run(sockets=[listener]
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the signal is Unix's")
 def test_a_server_with_readers_stops(tmp_path: object) -> None:
-    """Readers do not keep a server from stopping when it is told to. [H4]"""
+    """A server stops on a signal although readers are connected. [H4]"""
     with subprocess.Popen([sys.executable, "-c", HOST], stdout=subprocess.PIPE, text=True) as host:
         url = f"http://127.0.0.1:{host.stdout.readline().strip()}"
         with reading(url):

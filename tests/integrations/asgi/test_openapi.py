@@ -1,4 +1,4 @@
-"""The OpenAPI document, and what schemathesis makes of it."""
+"""The OpenAPI document."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.integrations.asgi.serving import serving
 
 
 def test_the_document(url: str, client: httpx2.Client) -> None:
-    """It names every path, and where they are mounted."""
+    """The document lists every path, and the path that the application is mounted at."""
     document = client.get("/swarm/openapi.json").json()
     assert document["openapi"] == "3.1.0"
     assert document["servers"] == [{"url": httpx2.URL(url).path}]
@@ -24,13 +24,13 @@ def test_the_document(url: str, client: httpx2.Client) -> None:
 
 
 def test_without_a_bus(overseer: Overseer) -> None:
-    """The stream of events is left out where there is none."""
+    """Without a bus, the document has no event stream."""
     with serving(create_app(overseer, authorize=lambda _: True)) as url:
         assert "/swarm/events" not in httpx2.get(f"{url}/swarm/openapi.json").json()["paths"]
 
 
-def test_schemathesis_accepts_it(overseer: Overseer, registry: CircuitBreakerRegistry, tmp_path: Path) -> None:
-    """Whatever the document allows is taken, whatever it does not is refused, and all answers are as it says."""
+def test_schemathesis(overseer: Overseer, registry: CircuitBreakerRegistry, tmp_path: Path) -> None:
+    """The application accepts what the document allows, refuses other requests, and responds as documented."""
     for name in ("jupiter", "a/b"):
         registry.get_or_create(name)
     with serving(create_app(overseer, authorize=lambda _: True)) as url:

@@ -1,4 +1,4 @@
-"""Every route and every error, through a real server and a real client."""
+"""Every path and every error, with a real server and a real client."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from swarmguard.asgi import BODY_LIMIT, create_app
 from swarmguard.testing import FakeClock
 from tests.integrations.asgi.serving import serving
 
-NOBODY = UUID(int=7)
+UNKNOWN = UUID(int=7)
 
 
 def done(response: httpx2.Response) -> bool:
-    """Tell whether a response says that it is done."""
+    """Return whether a response reports success."""
     body = response.json()
     return (
         response.status_code == 200
@@ -33,7 +33,7 @@ def done(response: httpx2.Response) -> bool:
 
 
 def error(response: httpx2.Response, code: int) -> str:
-    """Return the message of an error, which must be of the code and in the shape."""
+    """Return the message of an error, and check its code and shape."""
     body = response.json()
     assert response.headers["content-type"] == "application/json"
     assert (response.status_code, body["code"], body.keys()) == (code, code, {"error", "code"})
@@ -45,7 +45,7 @@ def error(response: httpx2.Response, code: int) -> str:
 
 
 def test_an_agent(client: httpx2.Client, overseer: Overseer, clock: FakeClock) -> None:
-    """An agent is shown by the names and types of the wire. [H1]"""
+    """An agent is returned with the documented fields. [H1]"""
     scanner = overseer.register_agent("Scanner")
     overseer.record_agent_failure(scanner, "timeout")
     clock.advance(7.9)
@@ -64,7 +64,7 @@ def test_an_agent(client: httpx2.Client, overseer: Overseer, clock: FakeClock) -
 
 
 def test_health(client: httpx2.Client, overseer: Overseer) -> None:
-    """The quick check counts the agents. [H1]"""
+    """The health lists the number of agents by health. [H1]"""
     overseer.register_agent("Scanner")
     overseer.pause_swarm()
     assert client.get("/swarm/health").json() == {
@@ -79,7 +79,7 @@ def test_health(client: httpx2.Client, overseer: Overseer) -> None:
 
 
 def test_circuit_breakers(client: httpx2.Client, registry: CircuitBreakerRegistry) -> None:
-    """Circuits are listed with their state. [H1]"""
+    """Circuit breakers are listed with their states. [H1]"""
     registry.get_or_create("jupiter_api")
     registry.get_or_create("helius_rpc").trip(5)
     listed = client.get("/swarm/circuit-breakers").json()
@@ -91,7 +91,7 @@ def test_circuit_breakers(client: httpx2.Client, registry: CircuitBreakerRegistr
 
 
 def test_status(client: httpx2.Client, overseer: Overseer, registry: CircuitBreakerRegistry) -> None:
-    """The whole swarm is the three together. [H1]"""
+    """The status combines the health, the agents and the circuit breakers. [H1]"""
     overseer.register_agent("Scanner")
     registry.get_or_create("jupiter_api")
     assert client.get("/swarm/status").json() == {
@@ -104,7 +104,7 @@ def test_status(client: httpx2.Client, overseer: Overseer, registry: CircuitBrea
 def test_reading_changes_nothing(
     client: httpx2.Client, overseer: Overseer, registry: CircuitBreakerRegistry, bus: EventBus, clock: FakeClock
 ) -> None:
-    """No GET judges a silence, admits a test call or beats for anybody. [H3]"""
+    """A GET declares no agent dead, admits no probe and records no heartbeat. [H3]"""
     scanner = overseer.register_agent("Scanner")
     registry.get_or_create("jupiter").trip(1)
     clock.advance(100)
@@ -117,8 +117,8 @@ def test_reading_changes_nothing(
     assert events.drain() == []
 
 
-def test_no_circuits(overseer: Overseer, clock: FakeClock) -> None:
-    """A swarm without a registry has none, and one may be given to the application alone. [H1]"""
+def test_the_registry(overseer: Overseer, clock: FakeClock) -> None:
+    """The circuit breakers are those of the overseer's registry, if it has one, or of the given registry. [H1]"""
     bare = Overseer(clock=clock)
     with serving(create_app(bare, authorize=lambda _: True)) as url:
         assert httpx2.get(f"{url}/swarm/circuit-breakers").json() == []
@@ -135,7 +135,7 @@ def test_no_circuits(overseer: Overseer, clock: FakeClock) -> None:
 
 
 def test_registering(client: httpx2.Client, overseer: Overseer) -> None:
-    """An agent gets an id or brings its own, and is shown as it then is. [H2]"""
+    """A registered agent gets a new id or keeps its own, and is returned. [H2]"""
     chosen = uuid4()
     for body in ({"agent_type": "Scanner"}, {"agent_type": "Scanner", "agent_id": None}):
         response = client.post("/swarm/agents", json=body)
@@ -149,7 +149,7 @@ def test_registering(client: httpx2.Client, overseer: Overseer) -> None:
 
 
 def test_reports(client: httpx2.Client, overseer: Overseer, clock: FakeClock) -> None:
-    """An agent beats, fails and succeeds by its id. [H2]"""
+    """Heartbeats, failures and successes are recorded by the agent's id. [H2]"""
     scanner = overseer.register_agent("Scanner")
     clock.advance(5)
     assert done(client.post("/swarm/heartbeat", json={"agent_id": str(scanner)}))
@@ -167,7 +167,7 @@ def test_reports(client: httpx2.Client, overseer: Overseer, clock: FakeClock) ->
 
 
 def test_pausing(client: httpx2.Client, overseer: Overseer) -> None:
-    """The swarm is paused and resumed, as often as anybody likes. [H2]"""
+    """The swarm can be paused and resumed any number of times. [H2]"""
     for path, paused in (("pause", True), ("pause", True), ("resume", False), ("resume", False)):
         assert done(client.post(f"/swarm/{path}"))
         assert overseer.is_paused is paused
@@ -177,7 +177,7 @@ def test_pausing(client: httpx2.Client, overseer: Overseer) -> None:
     "name", ["jupiter", "a/b", "a/reset", "reset-all", "..", "/", "?x=1#y", "100%", "%2F", "ключ 🔑", " "]
 )
 def test_resetting_one(client: httpx2.Client, registry: CircuitBreakerRegistry, name: str) -> None:
-    """A circuit of any name can be reset, and no other one is. [H2] [R3]"""
+    """A circuit with any name can be reset, and no other circuit changes. [H2] [R3]"""
     for each in (name, "bystander"):
         registry.get_or_create(each).trip()
     escaped = quote(name, safe="").replace(".", "%2E")
@@ -185,8 +185,8 @@ def test_resetting_one(client: httpx2.Client, registry: CircuitBreakerRegistry, 
     assert registry.get_all_states() == {name: CircuitState.CLOSED, "bystander": CircuitState.OPEN}
 
 
-def test_a_name_of_several_lines(overseer: Overseer, registry: CircuitBreakerRegistry) -> None:
-    """Line ends are reached as well, if not through a mount, whose own pattern stops at them. [H2] [R3]"""
+def test_a_name_with_a_line_break(overseer: Overseer, registry: CircuitBreakerRegistry) -> None:
+    """A name with a line break works, but not through a mount, whose pattern excludes line breaks. [H2] [R3]"""
     registry.get_or_create("two\nlines").trip()
     with serving(create_app(overseer, authorize=lambda _: True)) as url:
         assert done(httpx2.post(f"{url}/swarm/circuit-breakers/two%0Alines/reset"))
@@ -194,7 +194,7 @@ def test_a_name_of_several_lines(overseer: Overseer, registry: CircuitBreakerReg
 
 
 def test_resetting_all(client: httpx2.Client, registry: CircuitBreakerRegistry) -> None:
-    """All circuits are reset at once. [H2]"""
+    """All circuits are reset. [H2]"""
     for name in ("jupiter", "helius"):
         registry.get_or_create(name).trip()
     assert done(client.post("/swarm/circuit-breakers/reset-all"))
@@ -223,13 +223,13 @@ def test_resetting_all(client: httpx2.Client, registry: CircuitBreakerRegistry) 
     ],
 )
 def test_bad_bodies(client: httpx2.Client, content: bytes, message: str) -> None:
-    """What is no JSON, or not of the right kind, is told what it should be and what it is. [H3]"""
+    """An invalid body is answered with what it should be and what it is. [H3]"""
     assert error(client.post("/swarm/heartbeat", content=content), 400).startswith(message)
 
 
 @pytest.mark.parametrize("value", [7, None, "", ["x"], {"a": 1}, True])
 def test_bad_texts(client: httpx2.Client, overseer: Overseer, value: object) -> None:
-    """A text is a text; a type is not empty, while an error may be: `str(TimeoutError())` is. [H3]"""
+    """A text must be a string; a type must not be empty, but an error may, as `str(TimeoutError())` is. [H3]"""
     scanner = overseer.register_agent("Scanner")
     got = json.dumps(value)
     failed = client.post("/swarm/failure", json={"agent_id": str(scanner), "error": value})
@@ -245,25 +245,23 @@ def test_bad_texts(client: httpx2.Client, overseer: Overseer, value: object) -> 
 
 
 def test_unknown_agents(client: httpx2.Client) -> None:
-    """An id that nobody has is 404, one that is none is 400. [H3]"""
-    who = {"agent_id": str(NOBODY)}
+    """An unknown id is 404, and an id that is not a UUID is 400. [H3]"""
+    body = {"agent_id": str(UNKNOWN)}
     for response in (
-        client.get(f"/swarm/agents/{NOBODY}"),
-        client.delete(f"/swarm/agents/{NOBODY}"),
-        client.post("/swarm/heartbeat", json=who),
-        client.post("/swarm/success", json=who),
-        client.post("/swarm/failure", json=who | {"error": "x"}),
+        client.get(f"/swarm/agents/{UNKNOWN}"),
+        client.delete(f"/swarm/agents/{UNKNOWN}"),
+        client.post("/swarm/heartbeat", json=body),
+        client.post("/swarm/success", json=body),
+        client.post("/swarm/failure", json=body | {"error": "x"}),
     ):
-        assert str(NOBODY) in error(response, 404)
+        assert str(UNKNOWN) in error(response, 404)
     assert error(client.get("/swarm/agents/me"), 400) == 'agent_id must be a UUID, got "me"'
     assert error(client.delete("/swarm/agents/me"), 400) == 'agent_id must be a UUID, got "me"'
 
 
 def test_unknown_circuits_and_paths(client: httpx2.Client) -> None:
-    """What is not there is 404. [H3]"""
-    assert error(client.post("/swarm/circuit-breakers/jupiter/reset"), 404) == (
-        "no circuit breaker is named 'jupiter'"
-    )
+    """An unknown circuit or path is 404. [H3]"""
+    assert error(client.post("/swarm/circuit-breakers/jupiter/reset"), 404) == ("no circuit breaker is named 'jupiter'")
     for path in ("/swarm", "/swarm/", "/swarm/agents/", "/swarm/nothing", "/swarm/circuit-breakers//reset"):
         error(client.post(path), 404)
 
@@ -273,22 +271,22 @@ def test_unknown_circuits_and_paths(client: httpx2.Client) -> None:
     [
         ("POST", "status", {"GET", "HEAD"}),
         ("PUT", "agents", {"GET", "HEAD", "POST"}),
-        ("PATCH", f"agents/{NOBODY}", {"GET", "HEAD", "DELETE"}),
+        ("PATCH", f"agents/{UNKNOWN}", {"GET", "HEAD", "DELETE"}),
         ("GET", "pause", {"POST"}),
         ("GET", "circuit-breakers/jupiter/reset", {"POST"}),
         ("OPTIONS", "heartbeat", {"POST"}),
     ],
 )
 def test_wrong_methods(client: httpx2.Client, overseer: Overseer, method: str, path: str, allowed: set[str]) -> None:
-    """A method that a path does not have is 405, and the answer says which it has. [H3]"""
+    """A method that a path does not support is 405, and `Allow` lists those that it supports. [H3]"""
     response = client.request(method, f"/swarm/{path}")
     error(response, 405)
     assert set(response.headers["allow"].split(", ")) == allowed
     assert not overseer.is_paused
 
 
-def test_bodies_that_are_too_long(client: httpx2.Client, overseer: Overseer) -> None:
-    """Up to 64 KiB are read, and no more, whether or not the length is said beforehand. [H3]"""
+def test_bodies_over_the_limit(client: httpx2.Client, overseer: Overseer) -> None:
+    """At most 64 KiB of a body are read, with or without a `Content-Length`. [H3]"""
     scanner = overseer.register_agent("Scanner")
 
     def body(length: int) -> bytes:
@@ -301,19 +299,23 @@ def test_bodies_that_are_too_long(client: httpx2.Client, overseer: Overseer) -> 
     )
     chunks = (b"x" * 1000 for _ in range(70))
     error(client.post("/swarm/failure", content=chunks), 413)
-    for path in ("pause", "circuit-breakers/reset-all", "circuit-breakers/x/reset"):  # where none is looked for, too
+    for path in (
+        "pause",
+        "circuit-breakers/reset-all",
+        "circuit-breakers/x/reset",
+    ):  # also where the handler reads none
         error(client.post(f"/swarm/{path}", content=body(BODY_LIMIT + 1)), 413)
     assert not overseer.is_paused
     assert overseer.get_agent_status(scanner).consecutive_failures == 1
 
 
-def test_hanging_up_half_way(overseer: Overseer) -> None:
-    """A client that goes away before its body is whole changes nothing, and is no error of the server's. [H3]"""
-    asked = threading.Event()
+def test_disconnecting_during_the_body(overseer: Overseer) -> None:
+    """A client that disconnects before the end of its body changes nothing and causes no server error. [H3]"""
+    called = threading.Event()
     raised = []
 
     def authorize(request: Request) -> bool:
-        asked.set()
+        called.set()
         return True
 
     app = create_app(overseer, authorize=authorize)
@@ -327,13 +329,13 @@ def test_hanging_up_half_way(overseer: Overseer) -> None:
 
     with serving(host) as url, socket.create_connection(url.removeprefix("http://").split(":")) as connection:
         connection.sendall(b"POST /swarm/pause HTTP/1.1\r\nhost: swarm\r\ncontent-length: 9\r\n\r\nhalf")
-        assert asked.wait(10)
+        assert called.wait(10)
     assert not overseer.is_paused
     assert raised == []
 
 
-def test_what_goes_wrong_inside(overseer: Overseer, caplog: pytest.LogCaptureFixture) -> None:
-    """A defect is 500 and says no more; the server's log has the rest. [H3]"""
+def test_internal_errors(overseer: Overseer, caplog: pytest.LogCaptureFixture) -> None:
+    """An unexpected exception is 500 without details. [H3]"""
 
     def authorize(request: object) -> bool:
         raise RuntimeError("secret")
@@ -353,7 +355,7 @@ def test_what_goes_wrong_inside(overseer: Overseer, caplog: pytest.LogCaptureFix
     ],
 )
 def test_bad_arguments(overseer: Overseer, arguments: dict[str, object], message: str) -> None:
-    """What is wrong is named, with what is allowed and what came."""
+    """A wrong argument raises an error with its name, what is allowed, and what was given."""
     given = {"overseer": overseer, "authorize": bool} | arguments
     with pytest.raises(TypeError) as caught:
         create_app(given.pop("overseer"), **given)
@@ -361,6 +363,6 @@ def test_bad_arguments(overseer: Overseer, arguments: dict[str, object], message
 
 
 def test_authorize_has_no_default(overseer: Overseer) -> None:
-    """Nobody opens a swarm to the world by leaving something out. [H]"""
+    """`create_app` requires `authorize`. [H]"""
     with pytest.raises(TypeError, match="authorize"):
         create_app(overseer)

@@ -1,4 +1,4 @@
-"""The two clients, in their sync and async faces, used the same way."""
+"""One interface for the sync and async clients of both libraries."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 
 
 class Face:
-    """One client library in one of its faces, used the same way whichever it is.
+    """A client library, sync or async, behind one async interface.
 
     Attributes:
-        client: The client library.
-        guard: Our module for it.
-        is_async: Whether it is the async face.
+        client: The client library's module.
+        guard: The module of swarmguard for that library.
+        is_async: Whether the async client is used.
     """
 
     def __init__(self, library: str, is_async: bool) -> None:
@@ -24,23 +24,23 @@ class Face:
         self.is_async = is_async
 
     def transport(self, *args: Any, **kwargs: Any) -> Any:
-        """Make our transport."""
+        """Return a transport with breakers."""
         cls = self.guard.AsyncCircuitBreakerTransport if self.is_async else self.guard.CircuitBreakerTransport
         return cls(*args, **kwargs)
 
     @asynccontextmanager
-    async def open(self, *args: Any, **kwargs: Any) -> AsyncIterator[Talk]:
-        """Open a client over our transport."""
+    async def open(self, *args: Any, **kwargs: Any) -> AsyncIterator[OpenClient]:
+        """Open a client with such a transport."""
         transport = self.transport(*args, **kwargs)
         if self.is_async:
             async with self.client.AsyncClient(transport=transport, timeout=10) as client:
-                yield Talk(client, True)
+                yield OpenClient(client, True)
         else:
             with self.client.Client(transport=transport, timeout=10) as client:
-                yield Talk(client, False)
+                yield OpenClient(client, False)
 
 
-class Talk:
+class OpenClient:
     """An open client."""
 
     def __init__(self, client: Any, is_async: bool) -> None:
@@ -48,33 +48,33 @@ class Talk:
         self.is_async = is_async
 
     async def get(self, url: str, **kwargs: Any) -> Any:
-        """Get the whole answer."""
+        """Send a GET and return the response with its body."""
         answer = self.client.get(url, **kwargs)
         return await answer if self.is_async else answer
 
     async def send(self, url: str, **kwargs: Any) -> Any:
-        """Send a GET and return the answer as soon as its headers are there."""
+        """Send a GET and return the response when its headers have arrived."""
         answer = self.client.send(self.client.build_request("GET", url), stream=True, **kwargs)
         return await answer if self.is_async else answer
 
     async def read(self, response: Any) -> bytes:
-        """Read the rest of an answer."""
+        """Read the rest of a response's body."""
         return await response.aread() if self.is_async else response.read()
 
     @asynccontextmanager
     async def pieces(self, response: Any) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Read an answer's body piece by piece during a `with` block."""
+        """Iterate over the chunks of a response's body during a `with` block."""
         raw = response.aiter_raw() if self.is_async else as_async(response.iter_raw())
         async with aclosing(raw):
             yield raw
 
-    async def hang_up(self, response: Any) -> None:
-        """Close an answer."""
+    async def close(self, response: Any) -> None:
+        """Close a response."""
         await response.aclose() if self.is_async else response.close()
 
 
 async def as_async(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """Iterate as async code does."""
+    """Turn an iterator into an async one."""
     with closing(pieces):
         for piece in pieces:
             yield piece

@@ -1,4 +1,4 @@
-"""A real server on loopback that answers as it is told, badly where it is told to."""
+"""A real HTTP server on loopback with scripted responses, valid and broken ones."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ Answer = Callable[[BaseHTTPRequestHandler], None]
 
 
 class ScriptedServer:
-    """Answers the requests with `script`, one after the other, and with 200 when that is used up.
+    """Sends the responses of `script` in turn, and 200 when the script is used up.
 
     Attributes:
-        url: Where it listens.
+        url: The server's URL.
         host: The same without the scheme.
-        script: The answers to come.
-        requests: What was asked so far: method, path and body.
-        go_on: Ends the stalls.
+        script: The responses to come.
+        requests: The method, path and body of the requests so far.
+        go_on: Releases the responses that wait for it.
     """
 
     def __init__(self) -> None:
@@ -36,13 +36,13 @@ class ScriptedServer:
                 served.requests.append((self.command, self.path, body))
                 (served.script.popleft() if served.script else status(200))(self)
 
-            do_GET = do_POST = do_HEAD = answer  # noqa: N815 - http.server asks for these names
+            do_GET = do_POST = do_HEAD = answer  # noqa: N815 - http.server requires these names
 
             def log_message(self, *args: object) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.handle_error = lambda *_: None  # a client that goes away is a part of the tests
+        self._server.handle_error = lambda *_: None  # some tests disconnect
         self.host = f"127.0.0.1:{self._server.server_address[1]}"
         self.url = f"http://{self.host}"
 
@@ -61,7 +61,7 @@ class ScriptedServer:
 
 
 def status(code: int, headers: dict[str, str] | None = None, body: bytes = b"{}") -> Answer:
-    """Answer with a status, headers and a whole body."""
+    """Respond with a status, headers and a complete body."""
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(code)
@@ -76,7 +76,7 @@ def status(code: int, headers: dict[str, str] | None = None, body: bytes = b"{}"
 
 
 def without_date(code: int, headers: dict[str, str]) -> Answer:
-    """Answer with a status and headers, but do not say when."""
+    """Respond with a status and headers, but no `Date` header."""
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response_only(code)
@@ -88,7 +88,10 @@ def without_date(code: int, headers: dict[str, str]) -> Answer:
 
 
 def chunks(*parts: bytes, content_type: str = "text/event-stream", last: Callable[[], object] | None = None) -> Answer:
-    """Answer 200 and a body in chunks; without its end if `last` is given, which is called after the parts instead."""
+    """Respond with 200 and a chunked body.
+
+    If `last` is given, it is called after the parts, and the body ends without its last chunk.
+    """
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(200)
@@ -108,5 +111,5 @@ def chunks(*parts: bytes, content_type: str = "text/event-stream", last: Callabl
 
 
 def nothing(handler: BaseHTTPRequestHandler) -> None:
-    """Hang up without an answer."""
+    """Close the connection without a response."""
     handler.close_connection = True

@@ -1,4 +1,4 @@
-"""The transports: which breaker, what is a failure, and when a response counts."""
+"""The transports: the choice of the breaker, the outcome of a request, and when it is counted."""
 
 from __future__ import annotations
 
@@ -31,30 +31,30 @@ OPEN_AT_ONCE = CircuitBreakerConfig(failure_threshold=1, success_threshold=1)
 
 @pytest.fixture
 def hasty(clock: FakeClock) -> CircuitBreakerRegistry:
-    """Give a registry whose breakers open at the first failure."""
+    """Return a registry whose breakers open at the first failure."""
     return CircuitBreakerRegistry(OPEN_AT_ONCE, clock=clock)
 
 
 class Outcomes:
-    """A registry's observer that keeps the outcomes."""
+    """An observer that records the outcomes."""
 
     def __init__(self) -> None:
         self.outcomes: list[str] = []
 
     def __call__(self, record: CallRecord) -> None:
-        """Keep the outcome."""
+        """Record the outcome."""
         self.outcomes.append(record.outcome)
 
 
 @pytest.fixture
 def outcomes() -> Outcomes:
-    """Give an observer."""
+    """Return an observer that records the outcomes."""
     return Outcomes()
 
 
 @pytest.fixture
 def observed(clock: FakeClock, outcomes: Outcomes) -> CircuitBreakerRegistry:
-    """Give a registry whose calls are observed."""
+    """Return a registry with that observer."""
     return CircuitBreakerRegistry(clock=clock, observer=outcomes)
 
 
@@ -65,82 +65,82 @@ def observed(clock: FakeClock, outcomes: Outcomes) -> CircuitBreakerRegistry:
 async def test_statuses_that_are_failures(
     face: Face, server: ScriptedServer, registry: CircuitBreakerRegistry, code: int
 ) -> None:
-    """5xx and 429 open the circuit, and the host is left alone from then on."""
+    """Statuses of 5xx and 429 open the circuit, and the host gets no more requests."""
     server.script.extend([status(code)] * 2)
-    async with face.open(registry) as talk:
+    async with face.open(registry) as client:
         for _ in range(2):
-            assert (await talk.get(server.url)).status_code == code
+            assert (await client.get(server.url)).status_code == code
         with pytest.raises(CircuitOpenError):
-            await talk.get(server.url)
+            await client.get(server.url)
     assert len(server.requests) == 2
     assert registry.get_all_states() == {server.host: CircuitState.OPEN}
 
 
 @pytest.mark.parametrize("code", [200, 204, 301, 400, 401, 404, 408, 422])
-async def test_statuses_that_are_not(
+async def test_statuses_that_are_successes(
     face: Face, server: ScriptedServer, observed: CircuitBreakerRegistry, outcomes: Outcomes, code: int
 ) -> None:
-    """The service has answered: anything else is a success, the caller's own mistakes included."""
+    """Any other status is a success, including those for mistakes of the caller."""
     server.script.append(status(code, body=b""))
-    async with face.open(observed) as talk:
-        await talk.get(server.url)
+    async with face.open(observed) as client:
+        await client.get(server.url)
     assert outcomes.outcomes == ["success"]
 
 
 async def test_transport_errors_are_failures(
     face: Face, server: ScriptedServer, registry: CircuitBreakerRegistry
 ) -> None:
-    """A connection that breaks counts, and the client's own error comes through."""
+    """A broken connection is a failure, and the client's own exception is raised."""
     server.script.extend([nothing, nothing])
-    async with face.open(registry) as talk:
+    async with face.open(registry) as client:
         for _ in range(2):
             with pytest.raises(face.client.RemoteProtocolError):
-                await talk.get(server.url)
+                await client.get(server.url)
         with pytest.raises(CircuitOpenError):
-            await talk.get(server.url)
+            await client.get(server.url)
 
 
 async def test_timeouts_are_failures(face: Face, server: ScriptedServer, hasty: CircuitBreakerRegistry) -> None:
-    """A timeout of the client's is inside the breaker, so it counts."""
+    """A timeout of the client is a failure."""
     server.script.append(lambda _: server.go_on.wait())
-    async with face.open(hasty) as talk:
+    async with face.open(hasty) as client:
         with pytest.raises(face.client.ReadTimeout):
-            await talk.get(server.url, timeout=0.05)
+            await client.get(server.url, timeout=0.05)
     assert hasty.get(server.host).state is CircuitState.OPEN
 
 
-async def test_nobody_there(face: Face, hasty: CircuitBreakerRegistry, unused_port: int) -> None:
-    """A refused connection counts."""
-    async with face.open(hasty) as talk:
+async def test_refused_connections_are_failures(face: Face, hasty: CircuitBreakerRegistry, unused_port: int) -> None:
+    """A refused connection is a failure."""
+    async with face.open(hasty) as client:
         with pytest.raises(face.client.ConnectError):
-            await talk.get(f"http://127.0.0.1:{unused_port}/")
+            await client.get(f"http://127.0.0.1:{unused_port}/")
     assert hasty.get(f"127.0.0.1:{unused_port}").state is CircuitState.OPEN
 
 
-async def test_the_callers_own_mistakes_are_neutral(
+async def test_mistakes_of_the_caller_are_neutral(
     face: Face, server: ScriptedServer, observed: CircuitBreakerRegistry, outcomes: Outcomes
 ) -> None:
-    """A request that cannot be sent says nothing of the host."""
-    async with face.open(observed) as talk:
+    """A request that cannot be sent is neutral, since it says nothing about the host."""
+    async with face.open(observed) as client:
         with pytest.raises(face.client.UnsupportedProtocol):
-            await talk.get("gopher://example.com/")
+            await client.get("gopher://example.com/")
         with pytest.raises(face.client.LocalProtocolError):
-            await talk.get(server.url, headers={"x": "a\nb"})
+            await client.get(server.url, headers={"x": "a\nb"})
         with pytest.raises(face.client.UnsupportedProtocol):
-            await talk.get("/no/host")
+            await client.get("/no/host")
     assert outcomes.outcomes == ["neutral", "neutral"]
 
 
 async def test_a_cancelled_request_is_neutral(
     library: str, anyio_backend: str, server: ScriptedServer, observed: CircuitBreakerRegistry, outcomes: Outcomes
 ) -> None:
-    """A cancellation says nothing of the host. [B6]"""
+    """A cancelled request is neutral. [B6]"""
     face = Face(library, is_async=True)
-    asked = threading.Event()
-    server.script.append(lambda _: (asked.set(), server.go_on.wait()))
-    async with face.open(observed) as talk, anyio.create_task_group() as tasks:
-        tasks.start_soon(talk.get, server.url)
-        assert await anyio.to_thread.run_sync(asked.wait, 10)
+    called = threading.Event()
+    server.script.append(lambda _: (called.set(), server.go_on.wait()))
+    async with face.open(observed) as client, anyio.create_task_group() as tasks:
+        tasks.start_soon(client.get, server.url)
+        assert await anyio.to_thread.run_sync(called.wait, 10)
         tasks.cancel_scope.cancel()
     assert outcomes.outcomes == ["neutral"]
 
@@ -148,15 +148,15 @@ async def test_a_cancelled_request_is_neutral(
 # Refusals
 
 
-async def test_a_refusal_is_caught_by_either_name(
+async def test_a_refusal_is_an_error_of_both_kinds(
     face: Face, server: ScriptedServer, registry: CircuitBreakerRegistry
 ) -> None:
-    """It is a `CircuitOpenError` with its facts, and the client's `TransportError` with its request. [B15]"""
+    """A refusal is a `CircuitOpenError` with its attributes, and a `TransportError` with its request. [B15]"""
     registry.get_or_create(server.host).trip(7)
-    async with face.open(registry) as talk:
+    async with face.open(registry) as client:
         with pytest.raises(face.client.TransportError) as caught:
-            await talk.get(f"{server.url}/a")
-        again = [await refusal_of(talk, server.url), await refusal_of(talk, server.url)]
+            await client.get(f"{server.url}/a")
+        again = [await refusal_of(client, server.url), await refusal_of(client, server.url)]
     refusal = caught.value
     assert isinstance(refusal, CircuitOpenError)
     assert isinstance(refusal, face.guard.CircuitOpenTransportError)
@@ -169,18 +169,18 @@ async def test_a_refusal_is_caught_by_either_name(
     assert server.requests == []
 
 
-async def refusal_of(talk: Any, url: str) -> CircuitOpenError:
-    """Return the error of a request that is refused."""
+async def refusal_of(client: Any, url: str) -> CircuitOpenError:
+    """Return the error of a refused request."""
     with pytest.raises(CircuitOpenError) as caught:
-        await talk.get(url)
+        await client.get(url)
     return caught.value
 
 
 async def test_a_refusal_survives_copying(face: Face, server: ScriptedServer, registry: CircuitBreakerRegistry) -> None:
-    """Pickled and copied, it keeps its facts and its request. [B15]"""
+    """A pickled or copied refusal keeps its attributes and its request. [B15]"""
     registry.get_or_create(server.host).set_mode(BreakerMode.ISOLATED)
-    async with face.open(registry) as talk:
-        refusal = await refusal_of(talk, server.url)
+    async with face.open(registry) as client:
+        refusal = await refusal_of(client, server.url)
     for twin in (copy.copy(refusal), pickle.loads(pickle.dumps(refusal))):
         assert type(twin) is type(refusal)
         assert twin.args == refusal.args
@@ -189,7 +189,7 @@ async def test_a_refusal_survives_copying(face: Face, server: ScriptedServer, re
 
 
 def test_a_refusal_made_by_hand(library: str) -> None:
-    """Users' tests can make one; its request is then not known, as with the client's own errors."""
+    """A refusal can be created without a request; reading the request then raises the client's error."""
     guard = Face(library, is_async=False).guard
     refusal = guard.CircuitOpenTransportError("jupiter", CircuitState.OPEN, 1.5, "open")
     assert refusal.retry_after == 1.5
@@ -197,27 +197,27 @@ def test_a_refusal_made_by_hand(library: str) -> None:
         refusal.request  # noqa: B018 - reading it is what is tested
 
 
-async def test_a_refusal_of_the_users_own(face: Face, server: ScriptedServer, registry: CircuitBreakerRegistry) -> None:
-    """`refusal=` says what a refusal is raised as."""
+async def test_a_custom_refusal(face: Face, server: ScriptedServer, registry: CircuitBreakerRegistry) -> None:
+    """`refusal=` sets the exception class of refusals."""
 
     class UnavailableError(face.guard.CircuitOpenTransportError, LookupError):
         pass
 
     registry.get_or_create(server.host).trip()
-    async with face.open(registry, refusal=UnavailableError) as talk:
+    async with face.open(registry, refusal=UnavailableError) as client:
         with pytest.raises(LookupError) as caught:
-            await talk.get(server.url)
+            await client.get(server.url)
     assert type(caught.value) is UnavailableError
 
 
 async def test_an_inner_refusal_is_neutral(
     face: Face, server: ScriptedServer, observed: CircuitBreakerRegistry, outcomes: Outcomes, clock: FakeClock
 ) -> None:
-    """A transport around another one does not count the inner one's refusals. [B6]"""
+    """A transport does not count the refusals of a transport that it wraps. [B6]"""
     inner = CircuitBreakerRegistry(clock=clock)
     inner.get_or_create(server.host).trip()
-    async with face.open(observed, face.transport(inner)) as talk:
-        await refusal_of(talk, server.url)
+    async with face.open(observed, face.transport(inner)) as client:
+        await refusal_of(client, server.url)
     assert outcomes.outcomes == ["neutral"]
 
 
@@ -225,52 +225,52 @@ async def test_an_inner_refusal_is_neutral(
 
 
 async def test_recovery(face: Face, server: ScriptedServer, registry: CircuitBreakerRegistry, clock: FakeClock) -> None:
-    """When its time is up, one good answer closes the circuit again."""
+    """When the open time has passed, a successful response closes the circuit."""
     server.script.extend([status(500), status(500)])
-    async with face.open(registry) as talk:
+    async with face.open(registry) as client:
         for _ in range(2):
-            await talk.get(server.url)
-        await refusal_of(talk, server.url)
+            await client.get(server.url)
+        await refusal_of(client, server.url)
         clock.advance(30)
-        assert (await talk.get(server.url)).status_code == 200
+        assert (await client.get(server.url)).status_code == 200
     assert registry.get(server.host).state is CircuitState.CLOSED
 
 
 async def test_retry_after_in_seconds(
     face: Face, server: ScriptedServer, hasty: CircuitBreakerRegistry, clock: FakeClock
 ) -> None:
-    """The service is left alone for as long as it asks. [B18]"""
+    """The circuit stays open for the seconds of `Retry-After`. [B18]"""
     server.script.append(status(429, {"Retry-After": "120"}))
-    async with face.open(hasty) as talk:
-        await talk.get(server.url)
+    async with face.open(hasty) as client:
+        await client.get(server.url)
         clock.advance(119)
-        assert (await refusal_of(talk, server.url)).retry_after == pytest.approx(1)
+        assert (await refusal_of(client, server.url)).retry_after == pytest.approx(1)
         clock.advance(1)
-        await talk.get(server.url)
+        await client.get(server.url)
 
 
 async def test_retry_after_as_a_date(face: Face, server: ScriptedServer, hasty: CircuitBreakerRegistry) -> None:
-    """A date is compared with the answer's own, whatever our clock says: it stands in the year 2000. [B18]"""
+    """A date in `Retry-After` is compared with the `Date` header, not with the breaker's clock. [B18]"""
     soon = format_datetime(datetime.now(UTC) + timedelta(seconds=600), usegmt=True)
     server.script.append(status(503, {"Retry-After": soon}))
-    async with face.open(hasty) as talk:
-        await talk.get(server.url)
+    async with face.open(hasty) as client:
+        await client.get(server.url)
     assert hasty.get(server.host).retry_after == pytest.approx(600, abs=60)
 
 
-async def test_retry_after_as_a_date_alone(
+async def test_retry_after_without_a_date_header(
     face: Face, server: ScriptedServer, hasty: CircuitBreakerRegistry, clock: FakeClock
 ) -> None:
-    """Where the answer does not say when it was given, the breakers' clock does. [B18] [C1]"""
+    """Without a `Date` header, a date is compared with the breaker's clock. [B18] [C1]"""
     date = format_datetime(clock.now() + timedelta(seconds=90), usegmt=True)
     server.script.append(without_date(503, {"Retry-After": date}))
-    async with face.open(hasty) as talk:
-        await talk.get(server.url)
+    async with face.open(hasty) as client:
+        await client.get(server.url)
     assert hasty.get(server.host).retry_after == pytest.approx(90)
 
 
 @pytest.mark.parametrize(
-    ("asked", "seconds"),
+    ("value", "seconds"),
     [
         ("0", 0.0),
         (" 5 ", 5.0),
@@ -286,15 +286,15 @@ async def test_retry_after_as_a_date_alone(
         ("Sat, 99 Jan 2000 00:01:00 GMT", None),
     ],
 )
-def test_what_retry_after_may_say(library: str, clock: FakeClock, asked: str, seconds: float | None) -> None:
-    """Whole seconds and the three forms of HTTP dates are read; anything else asks for nothing. [B18]"""
+def test_values_of_retry_after(library: str, clock: FakeClock, value: str, seconds: float | None) -> None:
+    """Whole seconds and the three forms of HTTP dates are read; any other value is ignored. [B18]"""
     face = Face(library, is_async=False)
     read = face.guard.http_config(clock=clock).retry_after
-    assert read(face.client.Response(429, headers={"retry-after": asked})) == seconds
+    assert read(face.client.Response(429, headers={"retry-after": value})) == seconds
 
 
 def test_retry_after_of_an_exception(library: str) -> None:
-    """An exception that has a response is asked for that one's; any other asks for nothing. [B18]"""
+    """`Retry-After` is read from the response of an exception, if it has one. [B18]"""
     face = Face(library, is_async=False)
     read = face.guard.http_config().retry_after
     request = face.client.Request("GET", "http://example.com")
@@ -308,15 +308,15 @@ def test_retry_after_of_an_exception(library: str) -> None:
 # Bodies
 
 
-async def test_a_streamed_answer_counts_when_it_ends(
+async def test_a_streamed_response_counts_when_it_ends(
     face: Face, server: ScriptedServer, observed: CircuitBreakerRegistry, outcomes: Outcomes
 ) -> None:
-    """The headers are no success yet; the end of the body is."""
+    """A response counts as a success at the end of its body, not at its headers."""
     server.script.append(chunks(b"one", b"two"))
-    async with face.open(observed) as talk:
-        response = await talk.send(server.url)
+    async with face.open(observed) as client:
+        response = await client.send(server.url)
         assert outcomes.outcomes == []
-        assert await talk.read(response) == b"onetwo"
+        assert await client.read(response) == b"onetwo"
         assert outcomes.outcomes == ["success"]
     assert outcomes.outcomes == ["success"]
 
@@ -324,17 +324,17 @@ async def test_a_streamed_answer_counts_when_it_ends(
 async def test_a_stream_that_breaks_is_a_failure(
     face: Face, server: ScriptedServer, observed: CircuitBreakerRegistry, outcomes: Outcomes
 ) -> None:
-    """A body that stops before its end counts, though the status was 200."""
+    """A body that breaks off is a failure, although the status was 200."""
     server.script.append(chunks(b"one", last=lambda: None))
-    async with face.open(observed) as talk:
-        response = await talk.send(server.url)
+    async with face.open(observed) as client:
+        response = await client.send(server.url)
         with pytest.raises(face.client.RemoteProtocolError):
-            await talk.read(response)
+            await client.read(response)
     assert outcomes.outcomes == ["failure"]
 
 
 LEFT_BY_THE_CLIENT = pytest.mark.filterwarnings(
-    # On trio. Both clients leave their own generators so; none of ours may be among them.
+    # On trio: both clients leave their own generators unfinished. Those of swarmguard are not ignored.
     r"ignore:Async generator 'httpx2?\.:ResourceWarning",
     r"ignore:Async generator 'httpcore2?\.:ResourceWarning",
 )
@@ -344,60 +344,58 @@ LEFT_BY_THE_CLIENT = pytest.mark.filterwarnings(
 async def test_closing_early_is_neutral(
     face: Face, server: ScriptedServer, observed: CircuitBreakerRegistry, outcomes: Outcomes
 ) -> None:
-    """Who hangs up knows nothing of what would have come."""
+    """Closing a response before the end of its body is neutral."""
     server.script.append(chunks(b"one", last=server.go_on.wait))
     server.script.append(chunks(b"one", last=server.go_on.wait))
-    async with face.open(observed) as talk:
-        response = await talk.send(server.url)
-        await talk.hang_up(response)
-        response = await talk.send(server.url)
-        async with talk.pieces(response) as pieces:
+    async with face.open(observed) as client:
+        response = await client.send(server.url)
+        await client.close(response)
+        response = await client.send(server.url)
+        async with client.pieces(response) as pieces:
             assert await anext(pieces) == b"one"
-            await talk.hang_up(response)
+            await client.close(response)
     assert outcomes.outcomes == ["neutral", "neutral"]
 
 
-async def test_closing_early_frees_the_place_of_a_test_call(
-    face: Face, server: ScriptedServer, clock: FakeClock
-) -> None:
-    """A test call that is hung up leaves its place to the next one. [B3]"""
+async def test_closing_early_frees_the_slot_of_a_probe(face: Face, server: ScriptedServer, clock: FakeClock) -> None:
+    """Closing the response of a probe frees its slot. [B3]"""
     config = CircuitBreakerConfig(failure_threshold=1, success_threshold=1, half_open_max_calls=1)
     registry = CircuitBreakerRegistry(config, clock=clock)
     registry.get_or_create(server.host, config).trip(1)
     clock.advance(1)
     server.script.append(chunks(b"one", last=server.go_on.wait))
-    async with face.open(registry) as talk:
-        response = await talk.send(server.url)
-        assert (await refusal_of(talk, server.url)).reason == "half_open"
-        await talk.hang_up(response)
-        await talk.get(server.url)
+    async with face.open(registry) as client:
+        response = await client.send(server.url)
+        assert (await refusal_of(client, server.url)).reason == "half_open"
+        await client.close(response)
+        await client.get(server.url)
     assert registry.get(server.host).state is CircuitState.CLOSED
 
 
 async def test_a_failing_status_counts_at_once(
     face: Face, server: ScriptedServer, observed: CircuitBreakerRegistry, outcomes: Outcomes
 ) -> None:
-    """Whoever raises for the status and never reads the body has counted all the same."""
+    """A failing status counts even if the body is never read."""
     server.script.append(status(503))
-    async with face.open(observed) as talk:
-        response = await talk.send(server.url)
+    async with face.open(observed) as client:
+        response = await client.send(server.url)
         assert outcomes.outcomes == ["failure"]
-        await talk.hang_up(response)
+        await client.close(response)
     assert outcomes.outcomes == ["failure"]
 
 
 @LEFT_BY_THE_CLIENT
-async def test_the_permit_is_at_hand(
+async def test_the_permit_can_be_settled_early(
     face: Face, server: ScriptedServer, observed: CircuitBreakerRegistry, outcomes: Outcomes
 ) -> None:
-    """Whoever knows the verdict before the body's end settles the permit. [B13]"""
+    """The permit in the response's extensions can be settled before the end of the body. [B13]"""
     server.script.append(chunks(b"last words", last=server.go_on.wait))
-    async with face.open(observed) as talk:
-        response = await talk.send(server.url)
-        async with talk.pieces(response) as pieces:
+    async with face.open(observed) as client:
+        response = await client.send(server.url)
+        async with client.pieces(response) as pieces:
             assert await anext(pieces) == b"last words"
             assert response.extensions["circuit_permit"].succeed()
-        await talk.hang_up(response)
+        await client.close(response)
     assert outcomes.outcomes == ["success"]
 
 
@@ -410,7 +408,7 @@ async def test_the_permit_is_at_hand(
         ([b"data: 1\n\n", b"data: [DONE]\n\ndata: 2\n\n"], "neutral"),
     ],
 )
-async def test_a_stream_that_says_done_has_ended(
+async def test_done_ends_a_stream(
     face: Face,
     server: ScriptedServer,
     observed: CircuitBreakerRegistry,
@@ -418,24 +416,22 @@ async def test_a_stream_that_says_done_has_ended(
     parts: list[bytes],
     outcome: str,
 ) -> None:
-    """Whoever closes after `[DONE]` closes late enough: it is how OpenAI's streams end."""
+    """A stream that is closed after `[DONE]` is a success, as OpenAI's SDK closes it there."""
     server.script.append(chunks(*parts, last=server.go_on.wait))
-    async with face.open(observed) as talk:
-        response = await talk.send(server.url)
-        async with talk.pieces(response) as pieces:
+    async with face.open(observed) as client:
+        response = await client.send(server.url)
+        async with client.pieces(response) as pieces:
             assert b"".join([await anext(pieces) for _ in parts]) == b"".join(parts)
-            await talk.hang_up(response)
+            await client.close(response)
     assert outcomes.outcomes == [outcome]
 
 
-async def test_an_answer_comes_through_whole(
-    face: Face, server: ScriptedServer, registry: CircuitBreakerRegistry
-) -> None:
-    """Status, headers, body and the transport's own facts are as they were."""
+async def test_a_response_is_unchanged(face: Face, server: ScriptedServer, registry: CircuitBreakerRegistry) -> None:
+    """The status, the headers, the body and the transport's extensions are unchanged."""
     server.script.append(status(418, {"X-Tea": "pot", "Set-Cookie": "a=1"}, b'{"short": true}'))
-    async with face.open(registry) as talk:
-        response = await talk.get(server.url)
-        assert talk.client.cookies["a"] == "1"
+    async with face.open(registry) as client:
+        response = await client.get(server.url)
+        assert client.client.cookies["a"] == "1"
     assert (response.status_code, response.headers["x-tea"], response.json()) == (418, "pot", {"short": True})
     assert {"http_version", "network_stream"} <= set(response.extensions)
 
@@ -443,16 +439,18 @@ async def test_an_answer_comes_through_whole(
 # Which breaker
 
 
-async def test_every_host_has_its_own(face: Face, server: ScriptedServer, registry: CircuitBreakerRegistry) -> None:
-    """One host's trouble leaves the others alone."""
+async def test_each_host_has_its_own_breaker(
+    face: Face, server: ScriptedServer, registry: CircuitBreakerRegistry
+) -> None:
+    """An open circuit of one host does not affect another host."""
     with ScriptedServer().running() as other:
         server.script.extend([status(500), status(500)])
-        async with face.open(registry) as talk:
+        async with face.open(registry) as client:
             for _ in range(2):
-                await talk.get(server.url)
-                await talk.get(other.url)
-            await refusal_of(talk, server.url)
-            await talk.get(other.url)
+                await client.get(server.url)
+                await client.get(other.url)
+            await refusal_of(client, server.url)
+            await client.get(other.url)
     assert registry.get_all_states() == {server.host: CircuitState.OPEN, other.host: CircuitState.CLOSED}
 
 
@@ -468,39 +466,39 @@ async def test_every_host_has_its_own(face: Face, server: ScriptedServer, regist
     ],
 )
 async def test_names_of_hosts(face: Face, registry: CircuitBreakerRegistry, url: str, name: str) -> None:
-    """The name is the host's, with the port where it is not the scheme's own, and never a password."""
-    async with face.open(registry, face.client.MockTransport(lambda _: face.client.Response(200))) as talk:
-        await talk.get(url)
+    """The breaker's name is the host, with the port unless it is the default, and never a password."""
+    async with face.open(registry, face.client.MockTransport(lambda _: face.client.Response(200))) as client:
+        await client.get(url)
     assert list(registry.get_all_states()) == [name]
 
 
-async def test_a_key_of_the_users_own(face: Face, server: ScriptedServer, registry: CircuitBreakerRegistry) -> None:
+async def test_a_custom_key(face: Face, server: ScriptedServer, registry: CircuitBreakerRegistry) -> None:
     """`key=` names the breaker; None leaves a request unguarded."""
 
     def key(request: Any) -> str | None:
         return None if request.url.path == "/health" else request.url.path
 
     server.script.extend([status(500)] * 4)
-    async with face.open(registry, key=key) as talk:
+    async with face.open(registry, key=key) as client:
         for path in ("/health", "/health", "/a", "/b"):
-            await talk.get(server.url + path)
+            await client.get(server.url + path)
     assert list(registry.get_all_states()) == ["/a", "/b"]
 
 
-async def test_a_breaker_that_is_there_keeps_its_config(
+async def test_an_existing_breaker_keeps_its_config(
     face: Face, server: ScriptedServer, registry: CircuitBreakerRegistry
 ) -> None:
-    """A host gets thresholds of its own by making its breaker first; its statuses are judged all the same. [R1]"""
+    """A breaker that exists already keeps its config, and failing statuses count for it too. [R1]"""
     config = CircuitBreakerConfig(failure_threshold=1)
     breaker = registry.get_or_create(server.host, config)
     server.script.append(status(500))
-    async with face.open(registry) as talk:
-        await talk.get(server.url)
+    async with face.open(registry) as client:
+        await client.get(server.url)
     assert breaker.state is CircuitState.OPEN
     assert breaker.config is config
 
 
-async def test_a_judge_of_the_users_own(face: Face, server: ScriptedServer, clock: FakeClock) -> None:
+async def test_custom_filters(face: Face, server: ScriptedServer, clock: FakeClock) -> None:
     """The registry's own `record_result`, `retry_after` and `ignore_exceptions` are kept."""
     config = CircuitBreakerConfig(
         failure_threshold=1,
@@ -510,27 +508,27 @@ async def test_a_judge_of_the_users_own(face: Face, server: ScriptedServer, cloc
     )
     registry = CircuitBreakerRegistry(config, clock=clock)
     server.script.extend([status(500), nothing, status(404)])
-    async with face.open(registry) as talk:
-        await talk.get(server.url)
+    async with face.open(registry) as client:
+        await client.get(server.url)
         with pytest.raises(face.client.RemoteProtocolError):
-            await talk.get(server.url)
-        await talk.get(server.url)
-        assert (await refusal_of(talk, server.url)).retry_after == pytest.approx(99)
+            await client.get(server.url)
+        await client.get(server.url)
+        assert (await refusal_of(client, server.url)).retry_after == pytest.approx(99)
 
 
-async def test_a_judge_that_raises(
+async def test_a_record_result_that_raises(
     face: Face, server: ScriptedServer, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The answer comes through, counts as a success, and the log says what happened. [B7]"""
+    """If `record_result` raises, the response is returned, counts as a success, and the error is logged. [B7]"""
     config = CircuitBreakerConfig(record_result=lambda _: 1 / 0)
     registry = CircuitBreakerRegistry(config, clock=clock)
-    async with face.open(registry) as talk:
-        assert (await talk.get(server.url)).status_code == 200
+    async with face.open(registry) as client:
+        assert (await client.get(server.url)).status_code == 200
     assert "record_result" in caplog.text
 
 
 def test_http_config(library: str) -> None:
-    """It fills in what is open, keeps what is set, and the same config comes out equal: breakers can share it. [R1]"""
+    """`http_config` sets unset fields, keeps the others, and returns equal configs for equal ones. [R1]"""
     guard = Face(library, is_async=False).guard
     base = CircuitBreakerConfig(failure_threshold=7, record_result=bool)
     config = guard.http_config(base)
@@ -542,15 +540,15 @@ def test_http_config(library: str) -> None:
         guard.http_config(None)
 
 
-async def test_redirects_are_judged_where_they_lead(
+async def test_redirects_count_for_their_own_host(
     face: Face, server: ScriptedServer, registry: CircuitBreakerRegistry
 ) -> None:
-    """Each hop asks the breaker of its own host."""
+    """Each hop of a redirect uses the breaker of its own host."""
     with ScriptedServer().running() as other:
         server.script.append(status(302, {"Location": other.url}))
         other.script.append(status(500))
-        async with face.open(registry) as talk:
-            await talk.get(server.url, follow_redirects=True)
+        async with face.open(registry) as client:
+            await client.get(server.url, follow_redirects=True)
     assert registry.get(server.host).status().failure_count == 0
     assert registry.get(other.host).status().failure_count == 1
 
@@ -559,7 +557,7 @@ async def test_redirects_are_judged_where_they_lead(
 
 
 async def test_the_wrapped_transport_is_entered_and_closed(face: Face, registry: CircuitBreakerRegistry) -> None:
-    """Opening and closing the client reaches the transport that sends."""
+    """Opening and closing the client opens and closes the wrapped transport."""
     calls: list[str] = []
     base = face.client.AsyncBaseTransport if face.is_async else face.client.BaseTransport
 
@@ -593,7 +591,7 @@ async def test_the_wrapped_transport_is_entered_and_closed(face: Face, registry:
 
 
 def test_bad_arguments(face: Face, registry: CircuitBreakerRegistry) -> None:
-    """What is wrong is named, with what is allowed and what came."""
+    """A wrong argument raises an error with its name, what is allowed, and what was given."""
     wrong = face.client.HTTPTransport() if face.is_async else face.client.AsyncHTTPTransport()
     with pytest.raises(TypeError, match="registry must be a CircuitBreakerRegistry, got None"):
         face.transport(None)
@@ -609,9 +607,9 @@ def test_bad_arguments(face: Face, registry: CircuitBreakerRegistry) -> None:
 async def test_events_name_the_host(
     face: Face, server: ScriptedServer, events: EventRecorder, clock: FakeClock
 ) -> None:
-    """The registry's sink hears of a host's trouble. [C3]"""
+    """The events of the registry's sink have the host as their source. [C3]"""
     registry = CircuitBreakerRegistry(OPEN_AT_ONCE, clock=clock, sink=events)
     server.script.append(status(500))
-    async with face.open(registry) as talk:
-        await talk.get(server.url)
+    async with face.open(registry) as client:
+        await client.get(server.url)
     assert [(event.topic, event.source) for event in events.events] == [("arb.swarm.circuit.opened", server.host)]

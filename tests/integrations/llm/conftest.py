@@ -1,4 +1,4 @@
-"""The two SDKs, in their sync and async faces, over our transport to a server on loopback."""
+"""The SDKs of both providers, sync and async, with a transport with breakers and a server on loopback."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ MESSAGES = [{"role": "user", "content": "What is the price of SOL?"}]
 
 
 class ProviderDownError(CircuitOpenTransportError, openai.OpenAIError, anthropic.AnthropicError):
-    """A refusal that both SDKs take for an error of their own, which they neither retry nor wrap."""
+    """A refusal that both SDKs treat as an error of their own, which they neither retry nor wrap."""
 
 
 class Provider:
-    """One SDK in one of its faces, used the same way whichever it is.
+    """An SDK, sync or async, behind one async interface.
 
     Attributes:
-        sdk: The SDK.
-        server: The provider.
-        outcomes: What the breaker's calls came to.
+        sdk: The SDK's module.
+        server: The server that plays the provider.
+        outcomes: The outcomes of the breaker's calls.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Provider:
 
     @asynccontextmanager
     async def open(self, *, max_retries: int = 0, **kwargs: Any) -> AsyncIterator[Any]:
-        """Open a client of the SDK, over our transport."""
+        """Open a client of the SDK with a transport with breakers."""
         prefix = "Async" if self.is_async else ""
         transport = AsyncCircuitBreakerTransport if self.is_async else CircuitBreakerTransport
         http_client = getattr(self.sdk, f"Default{prefix}HttpxClient")(transport=transport(self.registry, **kwargs))
@@ -65,12 +65,12 @@ class Provider:
                 yield client
 
     async def ask(self, client: Any) -> str:
-        """Ask for a whole answer and return its text."""
+        """Ask for a complete response and return its text."""
         answer = await self._create(client)
         return answer.choices[0].message.content if self.sdk is openai else answer.content[0].text
 
-    async def hear(self, client: Any) -> list[str]:
-        """Ask for a streamed answer and return its texts, as far as they came."""
+    async def stream_texts(self, client: Any) -> list[str]:
+        """Ask for a streamed response and return the texts that arrive."""
         stream = await self._create(client, stream=True)
         texts: list[str] = []
         if self.is_async:
@@ -96,18 +96,18 @@ class Provider:
 
 @pytest.fixture
 def server() -> Iterator[ScriptedServer]:
-    """Give a server that answers as it is told."""
+    """Run a server with scripted responses."""
     with ScriptedServer().running() as server:
         yield server
 
 
 @pytest.fixture(params=["openai", "anthropic"])
 def sdk(request: pytest.FixtureRequest) -> str:
-    """Name an SDK."""
+    """Return the name of an SDK."""
     return request.param
 
 
 @pytest.fixture(params=["sync", "async"])
 def provider(request: pytest.FixtureRequest, sdk: Any, server: ScriptedServer, clock: FakeClock) -> Provider:
-    """Give a provider and its SDK."""
+    """Return a provider and its SDK."""
     return Provider(sdk, request.param == "async", server, clock)

@@ -1,4 +1,4 @@
-"""Answers as the two providers give them, good ones and bad ones."""
+"""Responses in the formats of the two providers, valid ones and errors."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ JSON = dict[str, Any]
 
 
 def openai_whole(text: str) -> Answer:
-    """Answer a chat completion of OpenAI's."""
+    """Respond with a chat completion of OpenAI."""
     choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
     return answer({"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]})
 
 
 def openai_stream(*texts: str, stops: bool = False) -> Answer:
-    """Stream a chat completion of OpenAI's; `stops`: break off after the texts."""
+    """Stream a chat completion of OpenAI; with `stops`, break off after the texts."""
     parts = [f"data: {json.dumps(openai_chunk(text))}\n\n".encode() for text in texts]
     return chunks(*parts, last=lambda: None) if stops else chunks(*parts, b"data: [DONE]\n\n")
 
 
 def openai_chunk(text: str) -> JSON:
-    """Return a piece of a streamed chat completion."""
+    """Return a chunk of a streamed chat completion."""
     choice = {"index": 0, "delta": {"content": text}, "finish_reason": None}
     return {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]}
 
 
 def anthropic_message(*content: JSON) -> JSON:
-    """Return a message of Anthropic's."""
+    """Return a message of Anthropic."""
     return {
         "id": "m",
         "type": "message",
@@ -43,12 +43,12 @@ def anthropic_message(*content: JSON) -> JSON:
 
 
 def anthropic_whole(text: str) -> Answer:
-    """Answer a message of Anthropic's."""
+    """Respond with a message of Anthropic."""
     return answer(anthropic_message({"type": "text", "text": text}))
 
 
 def anthropic_stream(*texts: str, stops: bool = False) -> Answer:
-    """Stream a message of Anthropic's; `stops`: break off after the texts."""
+    """Stream a message of Anthropic; with `stops`, break off after the texts."""
     deltas = [
         {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}} for text in texts
     ]
@@ -67,18 +67,18 @@ def anthropic_stream(*texts: str, stops: bool = False) -> Answer:
 
 
 def overloaded(**headers: str) -> Answer:
-    """Answer as Anthropic does when it has too much to do."""
+    """Respond as Anthropic does when it is overloaded."""
     error = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
     return answer(error, 529, headers)
 
 
 def rate_limited(**headers: str) -> Answer:
-    """Answer as both do when a client asks too often."""
+    """Respond as both providers do when a client exceeds its rate limit."""
     error = {"message": "Rate limit reached", "type": "rate_limit_error", "code": "rate_limit_exceeded"}
     return answer({"type": "error", "error": error}, 429, headers)
 
 
 def answer(body: JSON, code: int = 200, headers: dict[str, str] | None = None) -> Answer:
-    """Answer with JSON; `_` in the names of headers stands for `-`."""
+    """Respond with JSON; `_` in the names of headers stands for `-`."""
     named = {name.replace("_", "-"): value for name, value in (headers or {}).items()}
     return status(code, named, json.dumps(body).encode())

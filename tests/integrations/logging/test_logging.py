@@ -1,4 +1,4 @@
-"""`LoggingSink` under the standard library's logging, structlog and OpenTelemetry."""
+"""`LoggingSink` with the standard library's logging, structlog and OpenTelemetry."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DEBUG, INFO, WARNING, ERROR, CRITICAL = (logging.getLevelName(n) for n in (10, 2
 
 @pytest.fixture
 def lines(caplog):
-    """Give a function that returns what was logged since the last time: levels and lines."""
+    """Return a function that returns the levels and lines logged since its last call."""
     caplog.set_level(logging.DEBUG)
 
     def take():
@@ -40,7 +40,7 @@ def lines(caplog):
 
 @pytest.fixture
 def logger():
-    """Give a logger that passes nothing on, and take its handlers away in the end."""
+    """Return a logger that does not propagate, and remove its handlers at the end."""
     logger = logging.getLogger("tests.events")
     logger.propagate = False
     logger.setLevel(logging.DEBUG)
@@ -51,14 +51,14 @@ def logger():
     logger.propagate = True
 
 
-def strange(**payload):
-    """Return an event of a topic that nobody knows."""
+def unknown(**payload):
+    """Return an event with an unknown topic."""
     at = datetime(2026, 1, 1, tzinfo=UTC)
     return Event(topic="arb.swarm.moon.rose", source="jupiter", at=at, sequence=7, payload=payload)
 
 
-def test_the_life_of_a_circuit(clock, lines):
-    """Each event of a circuit is one line that says what happened and why. [C3]"""
+def test_circuit_events(clock, lines):
+    """Each circuit event is one line with the change and the reason. [C3]"""
     config = CircuitBreakerConfig(failure_threshold=1, success_threshold=1, timeout_duration=30)
     breaker = CircuitBreaker("jupiter", config, clock=clock, sink=LoggingSink())
     breaker.acquire().fail()
@@ -81,8 +81,8 @@ def test_the_life_of_a_circuit(clock, lines):
     ]
 
 
-def test_the_life_of_an_agent(clock, lines):
-    """Each event of an agent is one line, the more urgent the worse it is. [O5]"""
+def test_agent_events(clock, lines):
+    """Each agent event is one line, at a level that rises with the severity. [O5]"""
     overseer = Overseer(OverseerConfig(max_restart_attempts=1), clock=clock, sink=LoggingSink())
     agent_id = overseer.register_agent("Scanner")
     agent = f"agent 'Scanner' ({agent_id})"
@@ -108,7 +108,7 @@ def test_the_life_of_an_agent(clock, lines):
 
 
 def test_an_exhausted_agent_shows_its_last_error(clock, lines):
-    """The line that says that nothing will restart the agent any more tells what it died of. [O7]"""
+    """The line of an exhausted agent includes its last error. [O7]"""
     overseer = Overseer(OverseerConfig(max_restart_attempts=1), clock=clock, sink=LoggingSink())
     agent_id = overseer.register_agent("Scanner")
     overseer.record_restart_failure(agent_id, OSError("no route"))
@@ -116,7 +116,7 @@ def test_an_exhausted_agent_shows_its_last_error(clock, lines):
 
 
 def test_pausing_the_swarm(clock, lines):
-    """Pausing is worth a warning, since nothing is restarted meanwhile; resuming is not. [O9]"""
+    """Pausing is logged as a warning, resuming as info. [O9]"""
     overseer = Overseer(clock=clock, sink=LoggingSink())
     overseer.pause_swarm()
     overseer.resume_swarm()
@@ -125,7 +125,7 @@ def test_pausing_the_swarm(clock, lines):
 
 @pytest.mark.parametrize("prefix", ["x", "agent", "a.b.c"])
 def test_topic_prefix_does_not_matter(clock, lines, prefix):
-    """Events are known by the end of their topic, whatever the prefix. [C3]"""
+    """The line depends on the end of the topic, whatever the prefix. [C3]"""
     CircuitBreaker("jupiter", clock=clock, sink=LoggingSink(), topic_prefix=prefix).trip()
     overseer = Overseer(OverseerConfig(topic_prefix=prefix), clock=clock, sink=LoggingSink())
     overseer.pause_swarm()
@@ -133,7 +133,7 @@ def test_topic_prefix_does_not_matter(clock, lines, prefix):
 
 
 def test_every_topic_has_a_line_of_its_own():
-    """No topic of the contract is left to the line for unknown ones. [C3]"""
+    """Every documented topic has its own line. [C3]"""
     from swarmguard import logging as module
 
     topics = ["agent.started", "agent.stopped", "agent.failed", "agent.recovered", "agent.exhausted"]
@@ -141,20 +141,20 @@ def test_every_topic_has_a_line_of_its_own():
     assert set(module._LINES) == set(topics)
 
 
-def test_an_unknown_topic_still_has_a_line(lines):
-    """An event of a topic that this version does not know is logged with all its facts."""
-    LoggingSink()(strange(phase="full"))
+def test_an_unknown_topic(lines):
+    """An event with an unknown topic is logged with its payload."""
+    LoggingSink()(unknown(phase="full"))
     assert lines() == [(INFO, "arb.swarm.moon.rose from 'jupiter': {'phase': 'full'}")]
 
 
 @pytest.mark.parametrize("text", ["a\nb", "a\r\nb", "100 %s %(name)s", "\x1b[31m", "\ud800", 'it\'s "quoted"'])
-def test_one_line_whatever_is_in_it(clock, lines, text):
-    """Names and errors are quoted: they break no line, no terminal, no encoding and no format. [R3]"""
+def test_names_and_errors_are_escaped(clock, lines, text):
+    """Names and errors are escaped, so that an event is one printable line. [R3]"""
     breaker = CircuitBreaker(text, clock=clock, sink=LoggingSink())
     breaker.trip()
     overseer = Overseer(clock=clock, sink=LoggingSink())
     overseer.record_agent_failure(overseer.register_agent(text), text)
-    LoggingSink()(strange(phase=text))
+    LoggingSink()(unknown(phase=text))
     messages = [message for _, message in lines()]
     assert len(messages) == 4
     for message in messages:
@@ -164,7 +164,7 @@ def test_one_line_whatever_is_in_it(clock, lines, text):
 
 
 def test_the_whole_event_is_in_the_record(clock, caplog):
-    """`record.swarmguard` is the event as a dict, and no attribute of the record is touched. [C3]"""
+    """`record.swarmguard` is the event as a dict, and no other attribute is added. [C3]"""
     caplog.set_level(logging.INFO)
     events = EventRecorder()
     CircuitBreaker("jupiter", clock=clock, sink=events).trip()
@@ -177,18 +177,18 @@ def test_the_whole_event_is_in_the_record(clock, caplog):
 
 
 def test_no_payload_can_collide(caplog):
-    """A payload may use every name that a log record uses itself. [C3]"""
+    """The keys of a payload may equal attributes of a log record. [C3]"""
     caplog.set_level(logging.INFO)
     taken = dict.fromkeys(("name", "args", "message", "asctime", "exc_info", "levelname", "event", "topic"), "mine")
-    LoggingSink()(strange(**taken))
+    LoggingSink()(unknown(**taken))
     [record] = caplog.records
     assert record.swarmguard["payload"] == taken
     assert record.getMessage() == f"arb.swarm.moon.rose from 'jupiter': {taken}"
     assert record.levelname == "INFO"
 
 
-def test_a_quiet_logger_makes_no_record(clock, logger):
-    """Below the logger's level no record is made."""
+def test_the_logger_level(clock, logger):
+    """No record is created below the logger's level."""
     waiting = queue.SimpleQueue()
     logger.addHandler(logging.handlers.QueueHandler(waiting))
     logger.setLevel(logging.WARNING)
@@ -199,8 +199,8 @@ def test_a_quiet_logger_makes_no_record(clock, logger):
     assert waiting.empty()
 
 
-def test_records_can_wait_and_travel(clock, logger):
-    """A record goes through a queue handler, and through pickle, and still has its line and its event."""
+def test_records_can_be_queued_and_pickled(clock, logger):
+    """A record keeps its line and its event through a queue handler and through pickle."""
     waiting = queue.SimpleQueue()
     logger.addHandler(logging.handlers.QueueHandler(waiting))
     CircuitBreaker("jupiter", clock=clock, sink=LoggingSink(logger)).trip()
@@ -209,22 +209,22 @@ def test_records_can_wait_and_travel(clock, logger):
     assert record.swarmguard["payload"]["reason"] == "tripped"
 
 
-def test_an_adapter_is_a_logger(clock, lines):
-    """A `LoggerAdapter` will do as well."""
+def test_a_logger_adapter(clock, lines):
+    """A `LoggerAdapter` can be the logger."""
     adapter = logging.LoggerAdapter(logging.getLogger("tests.adapted"), {"request": "r-1"})
     CircuitBreaker("jupiter", clock=clock, sink=LoggingSink(adapter)).trip()
     assert lines() == [(WARNING, "circuit 'jupiter' opened for 30 s (tripped)")]
 
 
 @pytest.mark.parametrize("wrong", ["swarmguard", logging.INFO, print])
-def test_what_is_no_logger(wrong):
-    """What cannot log as a logger does is named when it is given."""
+def test_a_wrong_logger(wrong):
+    """An object without a `log` method is a `TypeError`."""
     with pytest.raises(TypeError, match=r"^logger must be a logging\.Logger or None, got "):
         LoggingSink(wrong)
 
 
-def as_structlog_shows(logger, renderer, *more):
-    """Let structlog format what the logger logs, as its documentation says, and return where it is written to."""
+def through_structlog(logger, renderer, *more):
+    """Format the logger's records with structlog, as its documentation recommends, and return the stream."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     formatter = structlog.stdlib.ProcessorFormatter
@@ -239,8 +239,8 @@ def as_structlog_shows(logger, renderer, *more):
 
 
 def test_structlog_console(clock, logger):
-    """At a console under structlog the line stands as it is."""
-    stream = as_structlog_shows(logger, structlog.dev.ConsoleRenderer(colors=False))
+    """On structlog's console, the line is unchanged."""
+    stream = through_structlog(logger, structlog.dev.ConsoleRenderer(colors=False))
     breaker = CircuitBreaker("jupiter", clock=clock, sink=LoggingSink(logger))
     breaker.trip()
     breaker.reset()
@@ -251,13 +251,13 @@ def test_structlog_console(clock, logger):
 
 
 def test_structlog_json(clock, logger):
-    """Structlog's `ExtraAdder` puts the event beside the line, and takes nothing from it."""
-    stream = as_structlog_shows(logger, structlog.processors.JSONRenderer(), structlog.stdlib.ExtraAdder())
+    """In structlog's JSON, `ExtraAdder` adds the event to the line."""
+    stream = through_structlog(logger, structlog.processors.JSONRenderer(), structlog.stdlib.ExtraAdder())
     events = EventRecorder()
     CircuitBreaker("jupiter", clock=clock, sink=events).trip()
     LoggingSink(logger)(events.events[0])
     shown = json.loads(stream.getvalue())
-    shown.pop("message", None)  # another handler, pytest's, has had the record before
+    shown.pop("message", None)  # set by pytest's own handler
     assert shown == {
         "event": "circuit 'jupiter' opened for 30 s (tripped)",
         "level": "warning",
@@ -267,7 +267,7 @@ def test_structlog_json(clock, logger):
 
 @pytest.mark.parametrize("get_logger", [structlog.get_logger, structlog.stdlib.get_logger], ids=["own", "stdlib"])
 def test_a_structlog_logger(clock, get_logger):
-    """A logger of structlog's own takes the lines, too, with the event as its `extra`."""
+    """A structlog logger can be the logger; the event is its `extra`."""
     with structlog.testing.capture_logs() as captured:
         CircuitBreaker("jupiter", clock=clock, sink=LoggingSink(get_logger())).trip()
     [entry] = captured
@@ -286,8 +286,8 @@ def test_a_structlog_logger(clock, get_logger):
     ],
     ids=["default", "stdlib"],
 )
-def test_a_structlog_logger_fills_in_the_line(clock, settings):
-    """A logger of structlog's own puts the facts into the line as `logging` does."""
+def test_a_structlog_logger_formats_the_line(clock, settings):
+    """A structlog logger formats the line as `logging` does."""
     stream = io.StringIO()
     defaults = {"processors": [structlog.processors.JSONRenderer()]}
     bound = structlog.wrap_logger(structlog.PrintLogger(stream), **(defaults | settings))
@@ -295,7 +295,7 @@ def test_a_structlog_logger_fills_in_the_line(clock, settings):
     assert json.loads(stream.getvalue())["event"] == "circuit 'jupiter' opened for 30 s (tripped)"
 
 
-def test_opentelemetry_takes_the_event(clock, logger):
+def test_opentelemetry(clock, logger):
     """OpenTelemetry's handler exports the line, the severity, and the event as an attribute."""
     exporter = InMemoryLogRecordExporter()
     provider = LoggerProvider(shutdown_on_exit=False)
@@ -311,8 +311,8 @@ def test_opentelemetry_takes_the_event(clock, logger):
     provider.shutdown()
 
 
-def test_it_needs_no_library():
-    """The module loads nothing but the standard library and this package's smallest parts."""
+def test_the_module_needs_no_library():
+    """The module imports only the standard library and small modules of swarmguard."""
     show = "import sys, swarmguard.logging; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", show], capture_output=True, text=True, check=True).stdout.split()
     assert not [name for name in loaded if name.startswith(("structlog", "anyio", "swarmguard._breaker"))]

@@ -1,4 +1,4 @@
-"""What checks Prometheus's formats for us: its own tool."""
+"""Prometheus's own tool, to check formats."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 @pytest.fixture
 def promtool():
-    """Give a function that runs promtool on some text and raises what it complains of."""
+    """Return a function that runs promtool on a text and fails with its complaints."""
     if shutil.which("promtool") is None and not os.environ.get("CI"):
         pytest.skip("promtool is not installed; Debian's package `prometheus` has it")
 
@@ -20,6 +20,6 @@ def promtool():
             ["promtool", *arguments], input=text, capture_output=True, encoding="utf-8", check=False, timeout=60
         )
         assert done.returncode == 0, done.stdout + done.stderr
-        assert not done.stderr, done.stderr  # what the linter has to say
+        assert not done.stderr, done.stderr  # the linter's warnings
 
     return run

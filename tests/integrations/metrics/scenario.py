@@ -1,4 +1,4 @@
-"""A day in the life of a small swarm, and what the metrics of it have to be."""
+"""A scripted run of a small swarm, and the metrics that it must produce."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CALLS = {
     ("jupiter", "refused"): 1,
     ("kraken", "refused"): 2,
 }
-DURATIONS = {"jupiter": (6, 2.25)}  # calls that ran, and their seconds together
+DURATIONS = {"jupiter": (6, 2.25)}  # the number of calls that ran, and the sum of their seconds
 AGENTS = {
     ("Scanner", AgentHealth.HEALTHY): 1,
     ("Scanner", AgentHealth.DEAD): 1,
@@ -42,7 +42,7 @@ EXHAUSTIONS = {"Scanner": 1, "Courier": 0}
 
 
 class Swarm:
-    """Two circuits and three agents that tell `metrics` everything and are watched by it."""
+    """Two circuits and three agents, connected to `metrics` in every way."""
 
     def __init__(self, metrics):
         self.clock = FakeClock()
@@ -55,14 +55,14 @@ class Swarm:
         self.overseer = Overseer(OverseerConfig(max_restart_attempts=1), clock=self.clock, sink=metrics)
         metrics.watch(self.breakers, self.overseer)
 
-    def live(self):
-        """Let the day pass."""
+    def run(self):
+        """Run the whole script."""
         self.call_jupiter()
         self.trip_kraken()
         self.run_agents()
 
     def call_jupiter(self):
-        """Two failures open the circuit while another call is under way; half a minute later a test call closes it."""
+        """Open the circuit by two failures while another call runs, and close it by a probe half a minute later."""
         jupiter = self.breakers.get_or_create("jupiter")
         jupiter.call(self.clock.advance, 0.25)
         late = jupiter.acquire()
@@ -77,7 +77,7 @@ class Swarm:
         jupiter.call(int)
 
     def trip_kraken(self):
-        """An operator opens it twice, and it refuses twice."""
+        """Trip the circuit twice, and have it refuse two calls."""
         kraken = self.breakers.get_or_create("kraken")
         kraken.trip()
         kraken.trip()
@@ -85,7 +85,7 @@ class Swarm:
         refused(kraken)
 
     def run_agents(self):
-        """One scanner is restarted, the other cannot be; the courier has a blip."""
+        """Restart one scanner, exhaust the other, and degrade the courier."""
         alice, bob = (self.overseer.register_agent("Scanner") for _ in range(2))
         for _ in range(6):
             self.overseer.record_agent_failure(alice, "no feed")
@@ -109,7 +109,7 @@ def refused(breaker):
 
 
 def at_once(*actions):
-    """Do each action fifty times in each of two threads, all at once, and raise the first error."""
+    """Run each action fifty times in each of two threads, all at once, and raise the first error."""
     together = threading.Barrier(2 * len(actions))
     errors = []
 

@@ -1,4 +1,4 @@
-"""The Grafana dashboard and the alerts of the documentation: every query parses, and asks for what there is."""
+"""The Grafana dashboard and the documented alerts: their queries parse and use existing metrics."""
 
 from __future__ import annotations
 
@@ -70,35 +70,35 @@ tests:
 
 @pytest.fixture(scope="module")
 def exported():
-    """Give the labels of every series that the metrics export, by its name."""
+    """Return the labels of every exported series by its name."""
     registry = CollectorRegistry()
     swarm = Swarm(PrometheusMetrics(registry=registry))
-    swarm.live()
+    swarm.run()
     return {sample.name: {*sample.labels} for family in registry.collect() for sample in family.samples}
 
 
-def asked(query):
-    """Return the labels that the query selects by, for each series that it asks for."""
+def selected(query):
+    """Return the labels that a query selects by, for each of its series."""
     selectors = re.findall(r"\b(swarmguard_\w+)(?:\{([^}]*)\})?", query)
     assert selectors
     return {name: {*re.findall(r"(\w+)[=!]", matchers)} - {"job", "__name__"} for name, matchers in selectors}
 
 
 @pytest.mark.parametrize("query", [*QUERIES, ALERTS], ids=str)
-def test_what_is_asked_for_is_exported(exported, query):
-    """Each series of a query is one that is exported, with these labels."""
-    for name, labels in asked(query).items():
+def test_queries_use_exported_metrics(exported, query):
+    """Each series of a query is exported with the labels that the query uses."""
+    for name, labels in selected(query).items():
         assert labels <= exported[name]
 
 
 def test_everything_is_shown(exported):
-    """Each metric that is exported has a panel."""
-    shown = {name for query in QUERIES for name in asked(query)}
+    """Each exported metric has a panel."""
+    shown = {name for query in QUERIES for name in selected(query)}
     assert shown == {name for name in exported if not name.endswith(("_created", "_count", "_sum"))}
 
 
 def test_prometheus_understands_every_query(promtool, tmp_path):
-    """Prometheus's own parser takes each query, once Grafana's variables have their values."""
+    """Prometheus's own parser accepts each query, with Grafana's variables replaced."""
     queries = list(QUERIES)
     for variable, value in GRAFANA.items():
         queries = [query.replace(variable, value) for query in queries]
@@ -109,7 +109,7 @@ def test_prometheus_understands_every_query(promtool, tmp_path):
 
 
 def test_the_alerts_fire(promtool, tmp_path):
-    """The alerts of the documentation are valid rules, and fire when they should, and not before."""
+    """The documented alerts are valid rules, and fire when they should and not before."""
     (tmp_path / "rules.yml").write_text(ALERTS, encoding="utf-8")
     (tmp_path / "test.yml").write_text(ALERTS_TEST, encoding="utf-8")
     promtool("check", "rules", tmp_path / "rules.yml")
@@ -117,7 +117,7 @@ def test_the_alerts_fire(promtool, tmp_path):
 
 
 def test_the_dashboard_can_be_imported():
-    """It has what Grafana wants of a file to import, and every panel takes the data source that is chosen there."""
+    """The dashboard has what Grafana requires, and every panel uses the chosen data source."""
     assert DASHBOARD["id"] is None
     assert DASHBOARD["schemaVersion"] >= 41
     assert VARIABLES["datasource"]["type"] == "datasource"
@@ -132,13 +132,13 @@ def test_the_dashboard_can_be_imported():
 
 
 def test_the_dashboard_uses_its_variables():
-    """Every variable in a query is defined or Grafana's own, and every one that is defined is used."""
+    """Every variable in a query is defined, and every defined variable is used."""
     used = {name for query in QUERIES for name in re.findall(r"\$(\w+)", query)}
     assert used - {"__rate_interval"} == set(VARIABLES) - {"datasource"}
 
 
 def test_no_panels_overlap():
-    """Each panel has its place on the 24 columns to itself."""
+    """No two panels overlap on the grid of 24 columns."""
     taken = set()
     for panel in DASHBOARD["panels"]:
         grid = panel["gridPos"]

@@ -1,4 +1,4 @@
-"""`swarmguard.otel` with the real OpenTelemetry SDK, its readers and exporters in memory."""
+"""`swarmguard.otel` with the real OpenTelemetry SDK and in-memory readers and exporters."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ TYPE, HEALTH = "swarmguard.agent.type", "swarmguard.agent.health"
 
 @pytest.fixture
 def reader():
-    """Give a reader that keeps what it collects."""
+    """Return a reader that keeps what it collects."""
     return InMemoryMetricReader()
 
 
 @pytest.fixture
 def provider(reader):
-    """Give a provider that this reader collects from."""
+    """Return a provider with that reader."""
     provider = MeterProvider([reader], shutdown_on_exit=False)
     yield provider
     provider.shutdown()
@@ -51,19 +51,19 @@ def provider(reader):
 
 @pytest.fixture
 def metrics(provider):
-    """Give metrics that go there."""
+    """Return metrics for that provider."""
     return OTelMetrics(meter_provider=provider)
 
 
 @pytest.fixture
 def spans():
-    """Give an exporter that keeps the spans of `tracer`."""
+    """Return an exporter that keeps the spans of `tracer`."""
     return InMemorySpanExporter()
 
 
 @pytest.fixture
 def tracer(spans):
-    """Give a tracer."""
+    """Return a tracer."""
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(spans))
     yield provider.get_tracer("tests")
@@ -71,7 +71,7 @@ def tracer(spans):
 
 
 def collect(reader):
-    """Return what the reader collects now: the scope, and the metrics by name."""
+    """Collect now, and return the scope and the metrics by name."""
     data = reader.get_metrics_data()
     if data is None:
         return None, {}
@@ -81,7 +81,7 @@ def collect(reader):
 
 
 def points(reader, name, *keys):
-    """Return the points of a metric, by the values of these attributes, which must be all that it has."""
+    """Return the points of a metric by the values of its attributes, and check that it has these attributes only."""
     _, metrics = collect(reader)
     if name not in metrics:
         return {}
@@ -91,14 +91,14 @@ def points(reader, name, *keys):
 
 
 def values(reader, name, *keys):
-    """Return the values of a metric, by those of its attributes."""
+    """Return the values of a metric by the values of its attributes."""
     return {key: point.value for key, point in points(reader, name, *keys).items()}
 
 
-def test_a_day_is_told(reader, metrics):
-    """A collection shows every signal of a scripted day. [B20]"""
+def test_all_metrics_of_a_scripted_run(reader, metrics):
+    """A collection has every metric of a scripted run. [B20]"""
     swarm = Swarm(metrics)
-    swarm.live()
+    swarm.run()
     assert values(reader, "swarmguard.circuit.state", NAME, STATE) == {
         (name, state.value): state is current for name, current in scenario.STATES.items() for state in CircuitState
     }
@@ -116,9 +116,9 @@ def test_a_day_is_told(reader, metrics):
 
 
 def test_names_units_and_kinds(reader, metrics):
-    """Names are namespaced, units are UCUM's, sums know whether they only rise, and the scope names the package."""
+    """The metrics have their documented names, units and kinds, and the scope is named after the package."""
     swarm = Swarm(metrics)
-    swarm.live()
+    swarm.run()
     scope, found = collect(reader)
     assert (scope.name, scope.version) == ("swarmguard", version("swarmguard"))
     shapes = {
@@ -139,7 +139,7 @@ def test_names_units_and_kinds(reader, metrics):
 
 
 def test_durations_fall_into_buckets_of_seconds(reader, metrics):
-    """The histogram's bounds are made for seconds, not for the SDK's milliseconds."""
+    """The histogram's bounds are in seconds, not the SDK's default ones in milliseconds."""
     for seconds in (0.004, 0.3, 45.0, 300.0):
         metrics.observe(CallRecord("jupiter", "success", seconds))
     [point] = points(reader, "swarmguard.circuit.call.duration", NAME).values()
@@ -148,7 +148,7 @@ def test_durations_fall_into_buckets_of_seconds(reader, metrics):
 
 
 def test_a_refusal_is_an_event_of_the_callers_span(metrics, tracer, spans):
-    """The span that is current in the caller gets one event for each refusal, and none for calls that run. [B20]"""
+    """Each refusal adds one event to the caller's current span; calls that run add none. [B20]"""
     breaker = CircuitBreaker("jupiter", observer=metrics.observe)
     with tracer.start_as_current_span("outer"):
         with tracer.start_as_current_span("inner"):
@@ -156,7 +156,7 @@ def test_a_refusal_is_an_event_of_the_callers_span(metrics, tracer, spans):
             breaker.trip()
             refused(breaker)
         refused(breaker)
-    refused(breaker)  # outside of every span
+    refused(breaker)  # outside any span
     events = {
         span.name: [(event.name, dict(event.attributes)) for event in span.events]
         for span in spans.get_finished_spans()
@@ -167,7 +167,7 @@ def test_a_refusal_is_an_event_of_the_callers_span(metrics, tracer, spans):
 
 @pytest.mark.anyio
 async def test_a_refusal_finds_the_span_of_its_task(metrics, tracer, spans):
-    """Tasks that are refused at the same time each have it on their own span. [B9]"""
+    """With concurrent tasks, each refusal is added to the span of its own task. [B9]"""
     breaker = CircuitBreaker("jupiter", observer=metrics.observe)
     breaker.trip()
 
@@ -185,7 +185,7 @@ async def test_a_refusal_finds_the_span_of_its_task(metrics, tracer, spans):
 
 
 def test_any_name_can_be_exported(reader, metrics):
-    """Names reach the attributes unchanged, but for a lone surrogate, which no exporter could encode. [R3]"""
+    """Names become attributes unchanged, except for lone surrogates, which are escaped. [R3]"""
     breakers, overseer = CircuitBreakerRegistry(observer=metrics.observe), Overseer()
     metrics.watch(breakers, overseer)
     names = ['"', "a\nb", "Ünïcode 🤖", "a\ud800b"]
@@ -198,8 +198,8 @@ def test_any_name_can_be_exported(reader, metrics):
     assert {kind for (kind,) in values(reader, "swarmguard.agent.heartbeat.age", TYPE)} == shown
 
 
-def test_what_is_dropped_is_no_longer_shown(reader, metrics):
-    """The metrics keep nothing alive: a registry that is gone leaves the gauges. [R2]"""
+def test_watched_objects_are_held_weakly(reader, metrics):
+    """A registry that is garbage-collected disappears from the gauges. [R2]"""
     breakers = CircuitBreakerRegistry()
     breakers.get_or_create("jupiter")
     metrics.watch(breakers)
@@ -209,8 +209,8 @@ def test_what_is_dropped_is_no_longer_shown(reader, metrics):
     assert values(reader, "swarmguard.circuit.state", NAME, STATE) == {}
 
 
-def test_several_of_one_provider_are_as_one(reader, provider, metrics):
-    """What any of them watches is shown, though the SDK keeps only the first one's callbacks; counts add up."""
+def test_several_instances_of_one_provider(reader, provider, metrics):
+    """Several instances with one provider show all watched objects, and their counts add up."""
     breakers = [CircuitBreaker("jupiter"), CircuitBreaker("kraken")]
     second = OTelMetrics(meter_provider=provider)
     metrics.watch(breakers[0])
@@ -221,8 +221,8 @@ def test_several_of_one_provider_are_as_one(reader, provider, metrics):
     assert values(reader, "swarmguard.circuit.calls", NAME, OUTCOME) == {("jupiter", "success"): 2}
 
 
-def test_providers_are_apart(reader, metrics):
-    """What one provider's metrics watch is not shown by another's, and a provider that is gone is forgotten."""
+def test_providers_are_separate(reader, metrics):
+    """Objects watched for one provider do not show for another, and a provider can be garbage-collected."""
     breaker = CircuitBreaker("jupiter")
     known = len(otel._watched_by)
     other = MeterProvider(shutdown_on_exit=False)
@@ -236,7 +236,7 @@ def test_providers_are_apart(reader, metrics):
 
 
 def test_wrong_provider():
-    """What is no provider of meters is named."""
+    """An object that is not a `MeterProvider` is a `TypeError`."""
     with pytest.raises(TypeError, match=r"^meter_provider must be a MeterProvider or None, got 'global'"):
         OTelMetrics(meter_provider="global")
 
@@ -251,7 +251,7 @@ from swarmguard.otel import OTelMetrics
 early = OTelMetrics()  # before the program has set up OpenTelemetry
 breakers = CircuitBreakerRegistry(sink=early, observer=early.observe)
 early.watch(breakers)
-breakers.get_or_create("jupiter").call(int)  # not counted: nobody collects yet
+breakers.get_or_create("jupiter").call(int)  # not counted: there is no SDK yet
 
 reader = InMemoryMetricReader()
 metrics.set_meter_provider(MeterProvider([reader]))
@@ -271,7 +271,7 @@ for metric in scope.metrics:
 
 
 def test_the_global_provider_may_come_later():
-    """Without a provider the metrics go to the global one, whether it is set before or after them."""
+    """Without a provider, the metrics go to the global one, even if it is set later."""
     command = [sys.executable, "-W", "error", "-c", GLOBAL]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONUTF8": "1"})
     assert done.stderr == ""
@@ -281,15 +281,15 @@ def test_the_global_provider_may_come_later():
     ]
 
 
-def test_without_an_sdk_nothing_happens():
-    """With the API alone, everything is accepted and goes nowhere."""
+def test_without_an_sdk():
+    """Without an SDK, everything works and nothing is recorded."""
     metrics = OTelMetrics()
     swarm = Swarm(metrics)
-    swarm.live()
+    swarm.run()
 
 
 def test_threads_call_watch_and_collect(reader, metrics):
-    """While threads call, make breakers, watch and collect at once, nothing raises and no call is lost. [B9]"""
+    """Threads may call, create breakers, watch and collect at the same time without losing a count. [B9]"""
     breakers = CircuitBreakerRegistry(sink=metrics, observer=metrics.observe)
 
     def call(turn):

@@ -30,19 +30,19 @@ OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
 @pytest.fixture
 def registry():
-    """Give a registry of Prometheus's for this test alone."""
+    """Return a Prometheus registry for one test."""
     return CollectorRegistry()
 
 
 @pytest.fixture
 def metrics(registry):
-    """Give metrics in that registry."""
+    """Return metrics in that registry."""
     return PrometheusMetrics(registry=registry)
 
 
 @contextmanager
 def served(registry):
-    """Serve the registry on loopback, and give the address."""
+    """Serve the registry on loopback during a `with` block; the value is the URL."""
     server, thread = start_http_server(0, addr="127.0.0.1", registry=registry)
     try:
         yield f"http://127.0.0.1:{server.server_port}/metrics"
@@ -53,13 +53,13 @@ def served(registry):
 
 
 def get(url, accept="text/plain"):
-    """Return what a scraper gets."""
+    """Return the response to a scrape."""
     with urllib.request.urlopen(urllib.request.Request(url, headers={"Accept": accept}), timeout=30) as response:
         return response.read().decode()
 
 
 def samples(families, name):
-    """Return the samples of a name: values by the labels' values, in the order of the labels' names."""
+    """Return the samples of a name: values by the label values, in the order of the label names."""
     return {
         tuple(value for _, value in sorted(sample.labels.items())): sample.value
         for family in families
@@ -73,8 +73,8 @@ def read(registry, name):
     return samples(parse_text(generate_latest(registry).decode()), name)
 
 
-def check_day(families):
-    """Check that the metrics tell of the scenario's day, no more and no less."""
+def check_run(families):
+    """Check that the metrics are exactly those of the scripted run."""
     families = list(families)
     assert samples(families, "swarmguard_circuit_state") == {
         (name, state.value): state is current for name, current in scenario.STATES.items() for state in CircuitState
@@ -99,33 +99,33 @@ def check_day(families):
 
 
 @pytest.mark.parametrize(("accept", "parse"), [("text/plain", parse_text), (OPENMETRICS, parse_openmetrics)])
-def test_a_scrape_tells_the_day(registry, metrics, accept, parse):
-    """A real scrape, in Prometheus's own format and in OpenMetrics, shows every signal of a scripted day. [B20]"""
+def test_all_metrics_of_a_scripted_run(registry, metrics, accept, parse):
+    """A scrape, in Prometheus's format or OpenMetrics, has every metric of a scripted run. [B20]"""
     swarm = Swarm(metrics)
-    swarm.live()
+    swarm.run()
     with served(registry) as url:
-        check_day(parse(get(url, accept)))
+        check_run(parse(get(url, accept)))
 
 
-def test_a_scrape_may_ask_for_some(registry, metrics):
-    """A scrape that asks for metrics by name gets those, counted or read."""
+def test_a_scrape_of_some_metrics(registry, metrics):
+    """A scrape that selects metrics by name gets only these."""
     swarm = Swarm(metrics)
-    swarm.live()
+    swarm.run()
     with served(registry) as url:
         families = list(parse_text(get(f"{url}?name[]=swarmguard_agents&name[]=swarmguard_circuit_calls_total")))
     names = {sample.name for family in families for sample in family.samples}
     assert names == {"swarmguard_agents", "swarmguard_circuit_calls_total"}
 
 
-def test_promtool_has_nothing_to_say(registry, metrics, promtool):
-    """Prometheus's own linter finds nothing in the names, types, units and help texts."""
-    Swarm(metrics).live()
+def test_promtool(registry, metrics, promtool):
+    """Prometheus's linter accepts the names, types, units and help texts."""
+    Swarm(metrics).run()
     promtool("check", "metrics", text=generate_latest(registry).decode())
 
 
 @pytest.mark.parametrize("name", ['"', "\\", "\n", 'a\nb{c="d"} 1\n# HELP x', "Ünïcode 🤖", "\\n", " ", "a\tb\r\nc"])
-def test_any_name_survives_the_text(registry, metrics, promtool, name):
-    """Whatever is in the names of circuits and agents, a parser reads it back as it was. [R3]"""
+def test_any_name_can_be_scraped(registry, metrics, promtool, name):
+    """A parser reads any name of a circuit or agent back unchanged. [R3]"""
     breakers, overseer = CircuitBreakerRegistry(sink=metrics, observer=metrics.observe), Overseer(sink=metrics)
     metrics.watch(breakers, overseer)
     breakers.get_or_create(name).call(int)
@@ -140,8 +140,8 @@ def test_any_name_survives_the_text(registry, metrics, promtool, name):
     promtool("check", "metrics", text=generate_latest(registry).decode())
 
 
-def test_a_name_that_utf8_cannot_say_is_escaped(registry, metrics):
-    """A lone surrogate in a name does not take the whole scrape down. [R3]"""
+def test_a_name_with_a_lone_surrogate(registry, metrics):
+    """A lone surrogate in a name is escaped, so that the scrape works. [R3]"""
     breakers = CircuitBreakerRegistry(sink=metrics, observer=metrics.observe)
     metrics.watch(breakers)
     breakers.get_or_create("a\ud800b").call(int)
@@ -150,7 +150,7 @@ def test_a_name_that_utf8_cannot_say_is_escaped(registry, metrics):
 
 
 def test_counters_begin_at_zero(registry, metrics):
-    """Each counter of what is watched is there before it has counted: so Prometheus sees its first step."""
+    """The counters of watched objects exist at 0, so that Prometheus sees the first increase."""
     swarm = Swarm(metrics)
     swarm.breakers.get_or_create("jupiter")
     swarm.overseer.register_agent("Scanner")
@@ -170,7 +170,7 @@ def test_counters_begin_at_zero(registry, metrics):
 
 
 def test_reading_changes_nothing(registry, metrics):
-    """A scrape neither moves a circuit nor judges an agent nor emits: it reads. [B8]"""
+    """A scrape makes no transition, declares no agent dead and emits no event. [B8]"""
     clock, events = FakeClock(), EventRecorder()
     breaker, overseer = CircuitBreaker("jupiter", clock=clock, sink=events), Overseer(clock=clock, sink=events)
     metrics.watch(breaker, overseer)
@@ -184,8 +184,8 @@ def test_reading_changes_nothing(registry, metrics):
     assert events.events == before
 
 
-def test_who_does_not_observe_does_not_pay(registry, metrics):
-    """As a sink alone, the metrics count changes and no calls, and calls stay on their fast lane. [B20]"""
+def test_without_the_observer(registry, metrics):
+    """Without the observer, the metrics count transitions but no calls, and calls stay on the fast path. [B20]"""
     breaker = CircuitBreaker("jupiter", sink=metrics)
     breaker.call(int)
     assert breaker._core.closed_period is not None
@@ -196,7 +196,7 @@ def test_who_does_not_observe_does_not_pay(registry, metrics):
 
 
 def test_other_events_are_not_counted(registry, metrics):
-    """What is no change of a circuit's state, no restart and no exhaustion counts for nothing. [O5]"""
+    """Events other than transitions, restarts and exhaustions are not counted. [O5]"""
     breaker, overseer = CircuitBreaker("jupiter", sink=metrics), Overseer(sink=metrics)
     breaker.set_mode(BreakerMode.ISOLATED)
     overseer.pause_swarm()
@@ -208,14 +208,14 @@ def test_other_events_are_not_counted(registry, metrics):
 
 
 def test_topic_prefix_does_not_matter(registry, metrics):
-    """Events are known by the end of their topic, whatever the prefix. [C3]"""
+    """Events are counted by the end of the topic, whatever the prefix. [C3]"""
     CircuitBreaker("jupiter", sink=metrics, topic_prefix="x").trip()
     CircuitBreaker("jupiter", sink=metrics, topic_prefix="a.b.c").trip()
     assert read(registry, "swarmguard_circuit_transitions_total") == {("jupiter", "tripped", "Open"): 2}
 
 
-def test_what_is_dropped_is_no_longer_shown(registry, metrics):
-    """The metrics keep nothing alive: a registry and an overseer that are gone leave the gauges. [O10]"""
+def test_watched_objects_are_held_weakly(registry, metrics):
+    """A registry or overseer that is garbage-collected disappears from the gauges. [O10]"""
     swarm = Swarm(metrics)
     swarm.breakers.get_or_create("jupiter")
     swarm.overseer.register_agent("Scanner")
@@ -232,7 +232,7 @@ def test_what_is_dropped_is_no_longer_shown(registry, metrics):
 
 
 def test_watching_twice_is_watching_once(registry, metrics):
-    """Nothing is counted double that is watched twice, alone or in company."""
+    """An object that is watched twice, directly or through its registry, counts once."""
     overseer, breakers = Overseer(), CircuitBreakerRegistry()
     overseer.register_agent("Scanner")
     metrics.watch(overseer, breakers, overseer)
@@ -245,8 +245,8 @@ def test_watching_twice_is_watching_once(registry, metrics):
     }
 
 
-def test_an_overseer_brings_its_registry(registry, metrics):
-    """Watching an overseer shows the circuits of its registry as well, once, however else they are watched. [O10]"""
+def test_an_overseer_includes_its_registry(registry, metrics):
+    """Watching an overseer also shows the circuits of its registry, once. [O10]"""
     breakers = CircuitBreakerRegistry()
     breakers.get_or_create("jupiter")
     overseer = Overseer(registry=breakers)
@@ -257,8 +257,8 @@ def test_an_overseer_brings_its_registry(registry, metrics):
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_namesakes_share_their_series(registry, metrics, order):
-    """Of two circuits of one name the one that is not closed is shown, and agents of two overseers are added up."""
+def test_circuits_with_the_same_name(registry, metrics, order):
+    """If two circuits have the same name, one that is not closed shows; agents of two overseers add up."""
     breakers = [CircuitBreaker("jupiter"), CircuitBreaker("jupiter")]
     overseers = [Overseer(), Overseer()]
     breakers[0].trip()
@@ -271,8 +271,8 @@ def test_namesakes_share_their_series(registry, metrics, order):
 
 
 @pytest.mark.parametrize("wrong", [None, "jupiter", object(), CircuitBreaker])
-def test_what_cannot_be_watched(registry, metrics, wrong):
-    """Watching what is no registry, breaker or overseer raises, and watches none of the others either."""
+def test_watching_a_wrong_object(registry, metrics, wrong):
+    """A wrong object is a `TypeError`, and none of the arguments is watched."""
     breakers = CircuitBreakerRegistry()
     breakers.get_or_create("jupiter")
     with pytest.raises(TypeError, match=r"^what is watched must be a CircuitBreakerRegistry, a CircuitBreaker or an O"):
@@ -280,8 +280,8 @@ def test_what_cannot_be_watched(registry, metrics, wrong):
     assert read(registry, "swarmguard_circuit_state") == {}
 
 
-def test_one_for_each_registry(registry, metrics):
-    """A second one in the same registry is refused by prometheus_client, and leaves nothing behind."""
+def test_one_instance_for_each_registry(registry, metrics):
+    """A second instance in the same registry is a `ValueError` and leaves nothing behind."""
     with pytest.raises(ValueError, match="Duplicated timeseries"):
         PrometheusMetrics(registry=registry)
     PrometheusMetrics(registry=CollectorRegistry())
@@ -291,7 +291,7 @@ def test_one_for_each_registry(registry, metrics):
 
 
 def test_default_registry():
-    """Without a word, the metrics are where `start_http_server` looks for them."""
+    """By default, the metrics are in prometheus_client's default registry."""
     metrics = PrometheusMetrics()
     try:
         CircuitBreaker("jupiter", sink=metrics).trip()
@@ -300,14 +300,14 @@ def test_default_registry():
         REGISTRY.unregister(metrics)
 
 
-def test_a_breakers_registry_is_not_prometheus_registry():
-    """The two kinds of registry are told apart when one is given for the other."""
+def test_a_circuit_breaker_registry_is_a_type_error():
+    """A `CircuitBreakerRegistry` in place of a `CollectorRegistry` is a `TypeError`."""
     with pytest.raises(TypeError, match=r"^registry must be a prometheus_client\.CollectorRegistry, got <"):
         PrometheusMetrics(registry=CircuitBreakerRegistry())
 
 
 def test_durations_fall_into_buckets(registry, metrics):
-    """A duration counts in every bucket that it fits into; a refused call has none."""
+    """A duration counts in every bucket that it fits into; a refused call has no duration."""
     for seconds in (0.004, 0.3, 45.0, 300.0):
         metrics.observe(CallRecord("jupiter", "success", seconds))
     metrics.observe(CallRecord("jupiter", "refused", 0.0))
@@ -322,7 +322,7 @@ def test_durations_fall_into_buckets(registry, metrics):
 
 
 def test_threads_call_watch_and_scrape(registry, metrics):
-    """While threads call, make breakers, watch and scrape at once, nothing raises and no call is lost. [B9]"""
+    """Threads may call, create breakers, watch and scrape at the same time without losing a count. [B9]"""
     breakers = CircuitBreakerRegistry(sink=metrics, observer=metrics.observe)
 
     def call(turn):

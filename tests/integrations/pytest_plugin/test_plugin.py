@@ -1,4 +1,4 @@
-"""The pytest plugin, in users' own test runs."""
+"""The pytest plugin in test runs of users."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ for name in swarmguard.__all__:
 
 @pytest.fixture
 def run(pytester: pytest.Pytester):
-    """Run a file of tests with strict markers and warnings as errors, and return the result."""
+    """Return a function that runs a file of tests with strict markers and warnings as errors."""
 
     def run(tests: str, conftest: str = "") -> pytest.RunResult:
         pytester.makeconftest(conftest)
@@ -31,12 +31,12 @@ def run(pytester: pytest.Pytester):
 
 
 def test_the_entry_point_is_loaded(request: pytest.FixtureRequest) -> None:
-    """Pytest finds the plugin by itself, wherever swarmguard is installed."""
+    """Pytest finds the plugin by its entry point."""
     assert request.config.pluginmanager.get_plugin("swarmguard") is swarmguard.pytest_plugin
 
 
 def test_fixtures(run) -> None:
-    """The registry's breakers live by the clock, and tell the recorder."""
+    """The registry's breakers use the fake clock and send their events to the recorder."""
     result = run(
         """
         from swarmguard import CircuitState
@@ -53,8 +53,8 @@ def test_fixtures(run) -> None:
     result.assert_outcomes(passed=1)
 
 
-def test_each_test_has_its_own(run) -> None:
-    """Nothing of one test is left for the next."""
+def test_each_test_has_its_own_fixtures(run) -> None:
+    """The fixtures of one test do not affect the next."""
     result = run(
         """
         import pytest
@@ -70,7 +70,7 @@ def test_each_test_has_its_own(run) -> None:
 
 
 def test_the_marker_opens_circuits(run) -> None:
-    """Whether or not the test asks for the registry, and through classes and several markers."""
+    """The marker opens circuits, through classes and several markers, with or without the registry fixture."""
     result = run(
         """
         import pytest
@@ -98,8 +98,8 @@ def test_the_marker_opens_circuits(run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "got"), [("", "()"), ("7", "(7)"), ("''", "('')"), ("'a', seconds=3", "('a', seconds=3)")]
 )
-def test_a_marker_that_is_wrong(run, arguments: str, got: str) -> None:
-    """It says what it takes, and what it got."""
+def test_a_wrong_marker(run, arguments: str, got: str) -> None:
+    """A marker with wrong arguments is an error with what is allowed and what was given."""
     result = run(f"import pytest\n@pytest.mark.open_circuit({arguments})\ndef test_it(): pass")
     result.assert_outcomes(errors=1)
     assert f"the marker open_circuit takes one or more names of circuits, non-empty str, got {got}" in str(
@@ -107,8 +107,8 @@ def test_a_marker_that_is_wrong(run, arguments: str, got: str) -> None:
     )
 
 
-def test_the_helper_opens_any_breaker(run) -> None:
-    """One that the program made itself is open during the test, and as good as new after it."""
+def test_open_circuit_opens_any_breaker(run) -> None:
+    """The fixture `open_circuit` opens a breaker of the program and resets it after the test."""
     result = run(
         """
         import pytest
@@ -130,8 +130,8 @@ def test_the_helper_opens_any_breaker(run) -> None:
     result.assert_outcomes(passed=2)
 
 
-def test_the_programs_own_registry(run) -> None:
-    """A fixture of the same name in a conftest serves the marker as well."""
+def test_an_overridden_registry(run) -> None:
+    """The marker uses a `breaker_registry` that a conftest overrides."""
     result = run(
         """
         import pytest
@@ -249,21 +249,21 @@ def test_an_unmarked_test_uses_no_fixture_of_the_plugin(run) -> None:
 
 
 def loaded_by_pytest(tmp_path: Path, *options: str) -> set[str]:
-    """Return the modules that pytest has loaded when a project's conftest is first run."""
+    """Return the modules that pytest has imported when it runs a project's conftest."""
     tmp_path.joinpath("conftest.py").write_text("import sys\nprint('loaded:', *sys.modules)\n")
     command = [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:anyio", "-p", "no:hypothesispytest", *options]
     output = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False).stdout
     return set(next(line for line in output.splitlines() if line.startswith("loaded:")).split())
 
 
-def test_it_loads_nothing_at_the_start(tmp_path: Path) -> None:
-    """Pytest's start costs one small module more: no clock, no breaker, no event loop."""
+def test_imports_at_the_start(tmp_path: Path) -> None:
+    """At pytest's start, the plugin imports only itself."""
     more = loaded_by_pytest(tmp_path) - loaded_by_pytest(tmp_path, "-p", "no:swarmguard")
     assert more == {"swarmguard", "swarmguard.pytest_plugin"}
 
 
-def test_it_leaves_coverage_alone(tmp_path: Path) -> None:
-    """A package that uses swarmguard is measured from its first line, by coverage as by hand."""
+def test_coverage(tmp_path: Path) -> None:
+    """Coverage measures a package that uses swarmguard from its first line."""
     tmp_path.joinpath("farm.py").write_text(
         "from swarmguard import CircuitBreaker\n\n\nclass Farm:\n    breaker = CircuitBreaker('jupiter')\n\n"
         "    def trade(self):\n        with self.breaker:\n            return 42\n"
