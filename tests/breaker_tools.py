@@ -1,4 +1,4 @@
-"""What the tests of circuit breakers share: making one, bringing it into a state, and reading what an outcome was."""
+"""Helpers for the tests of breakers: create one, bring it into a state, and find out how it classifies a call."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from swarmguard import (
 from swarmguard.testing import FakeClock
 
 SAFETY = 30.0
-"""Seconds after which a thread or a task that should have ended is given up: a net, never a part of a test."""
+"""Seconds after which a hanging thread or task fails its test; no test depends on the value."""
 
 
 class BoomError(Exception):
-    """The failure of the service that the tests guard."""
+    """The error of the guarded service."""
 
 
 class FatalError(BaseException):
-    """A `BaseException` that is no `Exception`."""
+    """A `BaseException` that is not an `Exception`."""
 
 
 def build(
@@ -38,45 +38,45 @@ def build(
     observer: Callable[[CallRecord], object] | None = None,
     **config: Any,
 ) -> CircuitBreaker:
-    """Return a breaker with the configuration that the keywords say."""
+    """Return a breaker; further keywords are fields of its configuration."""
     return CircuitBreaker(name, CircuitBreakerConfig(**config), clock=clock, sink=sink, observer=observer)
 
 
 def boom() -> None:
-    """Fail as the service does."""
+    """Fail, as the service does."""
     raise BoomError("service down")
 
 
 def raising(error: BaseException) -> Callable[[], None]:
     """Return a function that raises `error`."""
 
-    def fail_so() -> None:
+    def fail_with_error() -> None:
         raise error
 
-    return fail_so
+    return fail_with_error
 
 
 def succeed(breaker: CircuitBreaker, times: int = 1) -> None:
-    """Let calls through that succeed."""
+    """Make calls that succeed."""
     for _ in range(times):
         assert breaker.call(lambda: "ok") == "ok"
 
 
 def fail(breaker: CircuitBreaker, times: int = 1) -> None:
-    """Let calls through that fail."""
+    """Make calls that fail."""
     for _ in range(times):
         with pytest.raises(BoomError):
             breaker.call(boom)
 
 
 def neutral(breaker: CircuitBreaker, times: int = 1) -> None:
-    """Let calls through that end without a verdict."""
+    """Make calls whose outcome is neutral."""
     for _ in range(times):
         breaker.acquire().release()
 
 
 def refused(breaker: CircuitBreaker) -> CircuitOpenError:
-    """Make a call that must be refused, see that it did not run, and return the refusal."""
+    """Make a call that must be refused, check that it did not run, and return the refusal."""
     ran: list[bool] = []
     with pytest.raises(CircuitOpenError) as caught:
         breaker.call(ran.append, True)
@@ -85,7 +85,7 @@ def refused(breaker: CircuitBreaker) -> CircuitOpenError:
 
 
 def open_breaker(clock: FakeClock, sink: Callable[[Event], object] | None = None, **config: Any) -> CircuitBreaker:
-    """Return a breaker whose circuit failures have opened just now; it opens at the first one unless told else."""
+    """Return a breaker that failures have just opened; its default `failure_threshold` is 1 here."""
     breaker = build(clock, sink, **{"failure_threshold": 1, "timeout_duration": 10.0} | config)
     for _ in range(breaker.config.failure_threshold):
         breaker.acquire().fail()
@@ -94,7 +94,7 @@ def open_breaker(clock: FakeClock, sink: Callable[[Event], object] | None = None
 
 
 def due_breaker(clock: FakeClock, sink: Callable[[Event], object] | None = None, **config: Any) -> CircuitBreaker:
-    """Return an open breaker whose next call is admitted as a test call."""
+    """Return an open breaker whose open time has ended, so that its next call is a probe."""
     breaker = open_breaker(clock, sink, **config)
     clock.advance(breaker.retry_after or 0.0)
     assert breaker.state is CircuitState.OPEN
@@ -102,7 +102,7 @@ def due_breaker(clock: FakeClock, sink: Callable[[Event], object] | None = None,
 
 
 def half_open_breaker(clock: FakeClock, sink: Callable[[Event], object] | None = None, **config: Any) -> CircuitBreaker:
-    """Return a half-open breaker that has counted nothing yet and whose places are all free."""
+    """Return a half-open breaker that has counted nothing yet, and whose slots are all free."""
     breaker = due_breaker(clock, sink, **config)
     neutral(breaker)
     assert breaker.state is CircuitState.HALF_OPEN
@@ -110,22 +110,22 @@ def half_open_breaker(clock: FakeClock, sink: Callable[[Event], object] | None =
 
 
 def outcome_when_closed(act: Callable[[CircuitBreaker], object], **config: Any) -> str:
-    """Return what a closed breaker counts `act` as; exceptions that `act` lets through are dropped."""
+    """Return the outcome of `act` in a closed breaker; exceptions of `act` are ignored."""
     breaker = build(FakeClock(), failure_threshold=100, **config)
     breaker.acquire().fail()
-    _swallow(act, breaker)
+    _act(act, breaker)
     return {0: "success", 1: "neutral", 2: "failure"}[breaker.status().failure_count]
 
 
 def outcome_when_half_open(act: Callable[[CircuitBreaker], object], **config: Any) -> str:
-    """Return what a half-open breaker counts `act` as, and see that `act` keeps no place."""
+    """Return the outcome of `act` in a half-open breaker, and check that `act` keeps no slot."""
     clock = FakeClock()
     breaker = build(clock, failure_threshold=1, success_threshold=100, timeout_duration=10.0, **config)
     breaker.acquire().fail()
     clock.advance(breaker.retry_after or 0.0)
     breaker.acquire().release()
     assert breaker.state is CircuitState.HALF_OPEN
-    _swallow(act, breaker)
+    _act(act, breaker)
     status = breaker.status()
     if status.state is CircuitState.OPEN:
         return "failure"
@@ -133,41 +133,42 @@ def outcome_when_half_open(act: Callable[[CircuitBreaker], object], **config: An
     return {0: "neutral", 1: "success"}[status.success_count]
 
 
-def _swallow(act: Callable[[CircuitBreaker], object], breaker: CircuitBreaker) -> None:
+def _act(act: Callable[[CircuitBreaker], object], breaker: CircuitBreaker) -> None:
+    """Run `act`, and ignore its exceptions."""
     try:
         act(breaker)
-    except BaseException:  # noqa: BLE001 - what comes out is no matter here, what is counted is
+    except BaseException:  # noqa: BLE001 - only what the breaker counted matters
         return
 
 
-JUDGES = [
+CLASSIFIERS = [
     pytest.param(outcome_when_closed, id="closed"),
     pytest.param(outcome_when_half_open, id="half-open"),
 ]
-"""Both ways to see what an outcome was."""
+"""Both ways to find out the outcome of a call: in a closed circuit and in a half-open one."""
 
 
 def in_thread(act: Callable[..., Any], *args: Any) -> Any:
-    """Run `act` in a thread of its own, wait for its end, and return or raise what it did."""
-    box: dict[str, Any] = {}
+    """Run `act` in another thread, and return its result or raise its exception."""
+    answer: dict[str, Any] = {}
 
     def run() -> None:
         try:
-            box["result"] = act(*args)
+            answer["result"] = act(*args)
         except BaseException as error:  # noqa: BLE001 - raised again for the test
-            box["error"] = error
+            answer["error"] = error
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     thread.join(SAFETY)
     assert not thread.is_alive(), "the thread hangs"
-    if "error" in box:
-        raise box["error"]
-    return box["result"]
+    if "error" in answer:
+        raise answer["error"]
+    return answer["result"]
 
 
 def logged(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Return what the package has logged as errors: each message with the text of its exception."""
+    """Return the errors that the package has logged: each message with the text of its exception."""
     return [
         f"{record.getMessage()}: {record.exc_info[1] if record.exc_info else None!r}"
         for record in caplog.records

@@ -1,4 +1,4 @@
-"""A clock for what is rare between threads: others act after a call has read the time, and before it gets its turn."""
+"""A clock that lets other threads act between a call's reading of the time and its turn at the lock."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from swarmguard.testing import FakeClock
 
 
 class OvertakenClock(FakeClock):
-    """Lets others act each time it is read, once the reading is taken.
+    """A clock that makes a call after each reading, before it returns the time.
 
     Attributes:
-        others: What they do, the first reading's first; None where nobody comes between.
+        others: The calls, one for each reading in order; None makes no call.
     """
 
     def __init__(self) -> None:
@@ -19,7 +19,7 @@ class OvertakenClock(FakeClock):
         self.others: list[Callable[[], object] | None] = []
 
     def monotonic(self) -> float:
-        """Read the time, and let others act before the reader goes on."""
+        """Read the time, make the next call, and return the time that was read."""
         now = super().monotonic()
         act = self.others.pop(0) if self.others else None
         if act is not None:

@@ -1,4 +1,4 @@
-"""How long an opening lasts: back-off, cap, jitter, and the service's own wish."""
+"""How long an opening lasts: back-off, cap, jitter, and the wait that the service asks for."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.breaker_tools import BoomError, build, fail, raising, refused, succee
 
 
 def openings(breaker, clock, number):
-    """Open the circuit so many times in a row, and return how long each opening lasted."""
+    """Open the circuit `number` times in a row, and return how long each opening lasted."""
     lasted = []
     for _ in range(number):
         fail(breaker)
@@ -23,7 +23,7 @@ def openings(breaker, clock, number):
 
 
 def opens_for(clock, **config):
-    """Return how long the first opening of such a breaker lasts."""
+    """Return how long the first opening lasts with this configuration."""
     return openings(build(clock, failure_threshold=1, **config), clock, 1)[0]
 
 
@@ -43,33 +43,33 @@ def opens_for(clock, **config):
         ({"jitter": 0.0, "random": lambda: 0.75}, [10, 10]),
     ],
 )
-def test_durations(clock, config, expected):
+def test_backoff_cap_and_jitter_set_the_open_time(clock, config, expected):
     """The k-th opening lasts timeout * multiplier ** (k - 1), capped, then times 1 + jitter * random [B18]."""
     breaker = build(clock, failure_threshold=1, timeout_duration=10, **config)
     assert openings(breaker, clock, len(expected)) == pytest.approx(expected, abs=1e-9)
 
 
-def test_duration_is_kept_to_the_nanosecond(clock):
-    """The open time, jitter and all, is what decides, and what the event tells [B18] [B2]."""
-    told = []
-    breaker = build(clock, told.append, failure_threshold=1, timeout_duration=10, jitter=0.5, random=lambda: 0.3)
+def test_an_opening_ends_to_the_nanosecond(clock):
+    """An opening lasts its jittered time to the nanosecond, and its event carries that time [B18] [B2]."""
+    emitted = []
+    breaker = build(clock, emitted.append, failure_threshold=1, timeout_duration=10, jitter=0.5, random=lambda: 0.3)
     fail(breaker)
-    assert told[0].payload["open_seconds"] == pytest.approx(11.5)
+    assert emitted[0].payload["open_seconds"] == pytest.approx(11.5)
     clock.advance(11.5 - 1e-9)
     refused(breaker)
     clock.advance(1e-9)
     succeed(breaker)
 
 
-def test_jitter_is_drawn_anew_for_each_opening(clock):
+def test_each_opening_draws_its_own_jitter(clock):
     """Each opening draws its own random number [B18]."""
     draws = iter([0.0, 0.5, 0.25])
     breaker = build(clock, failure_threshold=1, timeout_duration=8, jitter=1.0, random=lambda: next(draws))
     assert openings(breaker, clock, 3) == [8, 12, 10]
 
 
-def test_jitter_of_the_random_module(clock):
-    """With `random=None` the number is the `random` module's, so that its seed decides [B18]."""
+def test_jitter_comes_from_the_random_module_by_default(clock):
+    """With `random=None` the number comes from the `random` module, so its seed determines it [B18]."""
     state = random.getstate()
     try:
         random.seed(7)
@@ -79,14 +79,14 @@ def test_jitter_of_the_random_module(clock):
     assert drawn == pytest.approx(10 * (1 + 0.5 * random.Random(7).random()))
 
 
-def test_jitter_range(clock):
+def test_jitter_only_lengthens_the_open_time(clock):
     """Jitter lengthens the open time by up to its share, and never shortens it [B18]."""
     lasted = [opens_for(clock, timeout_duration=10, jitter=0.2) for _ in range(200)]
     assert 10 <= min(lasted) < max(lasted) < 12
 
 
 def test_closing_resets_the_backoff(clock):
-    """After the circuit has closed the next opening is a first one [B18]."""
+    """After the circuit has closed, the next opening counts as the first [B18]."""
     breaker = build(clock, failure_threshold=1, success_threshold=2, timeout_duration=10, backoff_multiplier=2)
     assert openings(breaker, clock, 3) == [10, 20, 40]
     assert breaker.status().openings == 3
@@ -98,8 +98,8 @@ def test_closing_resets_the_backoff(clock):
 
 
 @pytest.mark.parametrize("multiplier", [2.0, 1e300, 1e-300, 0.5])
-def test_endless_backoff_never_breaks(clock, multiplier):
-    """However often the circuit opens in a row, the open time is a number, and a cap holds [B18] [B4]."""
+def test_backoff_never_overflows(clock, multiplier):
+    """However often the circuit opens in a row, the open time is finite, and a cap holds [B18] [B4]."""
     for cap in (60, None):
         breaker = build(
             clock,
@@ -118,8 +118,8 @@ def test_endless_backoff_never_breaks(clock, multiplier):
             assert breaker.retry_after == cap
 
 
-def test_zero_stays_zero(clock):
-    """An open time of zero stays zero in a back-off [B18]."""
+def test_backoff_keeps_an_open_time_of_zero(clock):
+    """An open time of zero stays zero under back-off [B18]."""
     breaker = build(clock, failure_threshold=1, timeout_duration=0, backoff_multiplier=10, jitter=1.0)
     for _ in range(500):
         breaker.trip()
@@ -151,19 +151,19 @@ def test_zero_stays_zero(clock):
         ({"timeout_duration": 7200}, 9000, 7200),
     ],
 )
-def test_retry_after(clock, config, answer, expected):
-    """A longer answer of the service extends the opening, up to the cap or an hour; it never shortens it [B18]."""
+def test_retry_after_extends_an_opening_up_to_the_cap(clock, config, answer, expected):
+    """`retry_after` extends an opening, up to the cap or an hour, and never shortens it [B18]."""
     config = {"timeout_duration": 10, "retry_after": lambda _: answer} | config
     assert opens_for(clock, **config) == pytest.approx(expected)
 
 
-def test_retry_after_infinite_answer(clock):
-    """An endless answer does not keep the circuit open for longer than the cap [B18] [B4]."""
+def test_an_infinite_retry_after_is_capped(clock):
+    """An infinite `retry_after` does not keep the circuit open for longer than the cap [B18] [B4]."""
     assert opens_for(clock, timeout_duration=10, retry_after=lambda _: float("inf")) in {10, 3600}
 
 
-def test_retry_after_extends_this_one_opening(clock):
-    """The next opening lasts what the back-off says again [B18]."""
+def test_retry_after_extends_one_opening_only(clock):
+    """The opening after an extended one lasts what the back-off says [B18]."""
     answers = iter([100, None, None])
     breaker = build(
         clock, failure_threshold=1, timeout_duration=10, backoff_multiplier=2, retry_after=lambda _: next(answers)
@@ -171,12 +171,12 @@ def test_retry_after_extends_this_one_opening(clock):
     assert openings(breaker, clock, 3) == [100, 20, 40]
 
 
-def test_retry_after_is_asked_with_the_exception(clock):
+def test_retry_after_gets_the_exception(clock):
     """`retry_after` gets the exception that opens the circuit, in closed and in half-open [B18]."""
-    asked = []
+    causes = []
 
     def retry_after(error):
-        asked.append(error)
+        causes.append(error)
 
     errors = [BoomError(), BoomError(), BoomError()]
     breaker = build(clock, failure_threshold=2, timeout_duration=10, retry_after=retry_after)
@@ -184,11 +184,11 @@ def test_retry_after_is_asked_with_the_exception(clock):
         with pytest.raises(BoomError):
             breaker.call(raising(error))
         clock.advance(breaker.retry_after)
-    assert asked[-2:] == errors[1:]
+    assert causes[-2:] == errors[1:]
 
 
-def test_retry_after_is_asked_with_the_result(clock):
-    """`retry_after` gets the returned value when that is what counts as the failure [B18]."""
+def test_retry_after_gets_the_result(clock):
+    """`retry_after` gets the returned value when that counts as the failure [B18]."""
     breaker = build(
         clock,
         failure_threshold=1,
@@ -200,40 +200,40 @@ def test_retry_after_is_asked_with_the_result(clock):
     assert breaker.retry_after == 77.0
 
 
-@pytest.mark.parametrize("observer", [None, lambda record: None], ids=["fast lane", "permit lane"])
+@pytest.mark.parametrize("observer", [None, lambda record: None], ids=["fast path", "slow path"])
 @pytest.mark.parametrize("window", [CountWindow(2), TimeWindow(10)])
-def test_retry_after_is_not_asked_with_a_success(clock, window, observer):
-    """A success that opens a rate's circuit says nothing of when to come back, whichever lane it takes [B18] [B20]."""
-    asked = []
+def test_retry_after_is_not_called_for_a_success(clock, window, observer):
+    """A success that opens a circuit by its failure rate does not call `retry_after`, on either path [B18] [B20]."""
+    causes = []
     breaker = build(
         clock,
         observer=observer,
         trip=FailureRate(window=window, minimum_calls=2),
         timeout_duration=10,
-        retry_after=lambda cause: asked.append(cause) or 99.0,
+        retry_after=lambda cause: causes.append(cause) or 99.0,
     )
     fail(breaker)
     assert breaker.call(lambda: "fine") == "fine"
-    assert (breaker.state, breaker.retry_after, asked) == (CircuitState.OPEN, 10.0, [])
+    assert (breaker.state, breaker.retry_after, causes) == (CircuitState.OPEN, 10.0, [])
 
 
-def test_retry_after_of_a_failed_test_call(clock):
-    """A failed test call's answer extends the opening that it causes [B18]."""
+def test_retry_after_of_a_failed_probe(clock):
+    """`retry_after` extends the opening that a failed probe causes [B18]."""
     answers = iter([None, 50])
     breaker = build(clock, failure_threshold=1, timeout_duration=10, retry_after=lambda _: next(answers))
     assert openings(breaker, clock, 2) == [10, 50]
 
 
-def test_retry_after_does_not_concern_trip(clock):
-    """`trip` has nothing to show `retry_after`: it lasts what the back-off says [B18] [B16]."""
+def test_trip_does_not_call_retry_after(clock):
+    """`trip` has no failure to pass to `retry_after`: the opening lasts what the back-off says [B18] [B16]."""
     breaker = build(clock, timeout_duration=10, retry_after=lambda _: 500)
     breaker.trip()
     assert breaker.retry_after == 10.0
 
 
 @pytest.mark.anyio
-async def test_retry_after_through_the_async_face(clock):
-    """A failing coroutine's exception is shown to `retry_after` as well [B18]."""
+async def test_retry_after_gets_the_exception_of_a_coroutine(clock):
+    """`retry_after` gets the exception of a failing coroutine [B18]."""
     breaker = build(clock, failure_threshold=1, timeout_duration=10, retry_after=lambda error: error.args[0])
 
     async def failing():
@@ -244,8 +244,8 @@ async def test_retry_after_through_the_async_face(clock):
     assert breaker.retry_after == 42.0
 
 
-def test_retry_after_through_blocks_and_generators(clock):
-    """So is the exception out of a block, a permit's block or a generator [B18]."""
+def test_retry_after_gets_exceptions_of_blocks_and_generators(clock):
+    """`retry_after` gets the exception that leaves a block, a permit's block or a generator [B18]."""
 
     def block(breaker):
         with breaker:

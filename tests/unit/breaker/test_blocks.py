@@ -29,7 +29,7 @@ from tests.breaker_tools import (
 # One block
 
 
-def test_success(clock):
+def test_a_normal_exit_is_a_success(clock):
     """Leaving a block normally is a success [B14]."""
     breaker = half_open_breaker(clock)
     with breaker:
@@ -38,8 +38,8 @@ def test_success(clock):
     assert (status.success_count, status.half_open_calls) == (1, 0)
 
 
-def test_failure(clock):
-    """Leaving a block by an exception is judged, and the exception passes as it is [B14] [B6]."""
+def test_an_exception_that_leaves_a_block_is_classified(clock):
+    """An exception that leaves a block is classified, and passes unchanged [B14] [B6]."""
     breaker = build(clock, ignore_exceptions=KeyError, failure_threshold=2)
     for error, count in ((BoomError(), 1), (KeyError(), 1), (KeyboardInterrupt(), 1)):
         with pytest.raises(type(error)) as caught, breaker:
@@ -51,8 +51,8 @@ def test_failure(clock):
     assert breaker.state is CircuitState.OPEN
 
 
-def test_refusal(clock):
-    """A refused block does not run, and nothing is left of it [B14] [B2]."""
+def test_a_refused_block_does_not_run(clock):
+    """A refused block does not run, and leaves no entry behind [B14] [B2]."""
     breaker = open_breaker(clock)
     before = breaker.status()
     with pytest.raises(CircuitOpenError), breaker:
@@ -64,7 +64,7 @@ def test_refusal(clock):
     assert breaker.status().success_count == 1
 
 
-def test_jumps_out_of_a_block(clock):
+def test_return_break_and_continue_are_successes(clock):
     """Leaving a block by `return`, `break` or `continue` is a success [B14]."""
     breaker = half_open_breaker(clock, success_threshold=10)
 
@@ -83,7 +83,7 @@ def test_jumps_out_of_a_block(clock):
 
 
 def test_closed_circuit_counts_blocks(clock):
-    """In a closed circuit blocks add to the streak and end it [B14] [B1]."""
+    """In a closed circuit, failed blocks are consecutive failures, and a successful block resets them [B14] [B1]."""
     breaker = build(clock)
     for _ in range(2):
         with pytest.raises(BoomError), breaker:
@@ -95,8 +95,8 @@ def test_closed_circuit_counts_blocks(clock):
 
 
 @pytest.mark.anyio
-async def test_async_block(clock):
-    """`async with` guards as `with` does: success, failure, cancellation, refusal [B14]."""
+async def test_async_blocks_count_like_sync_ones(clock):
+    """`async with` handles success, failure, cancellation and refusal like `with` [B14]."""
     breaker = half_open_breaker(clock, success_threshold=5)
     async with breaker:
         await anyio.lowlevel.checkpoint()
@@ -121,8 +121,8 @@ async def test_async_block(clock):
 
 
 @pytest.mark.anyio
-async def test_async_block_of_a_closed_circuit(clock):
-    """While all is well `async with` lets everything through, and counts what `with` counts [B14] [B1]."""
+async def test_closed_circuit_counts_async_blocks(clock):
+    """A closed circuit admits every `async with`, and counts what `with` counts [B14] [B1]."""
     breaker = build(clock, failure_threshold=2)
     for failures in (0, 1, 0, 1, 2):
         before = breaker.status().failure_count
@@ -147,8 +147,8 @@ async def test_async_block_of_a_closed_circuit(clock):
 # Several blocks
 
 
-def test_nested_blocks(clock):
-    """Blocks of one breaker nest, each with a place and a result of its own [B14]."""
+def test_nested_blocks_hold_one_slot_each(clock):
+    """Nested blocks of one breaker have one slot and one outcome each [B14]."""
     breaker = half_open_breaker(clock, half_open_max_calls=3)
     with breaker:
         with contextlib.suppress(KeyError), breaker, breaker:
@@ -158,16 +158,16 @@ def test_nested_blocks(clock):
     assert breaker.state is CircuitState.OPEN
 
 
-def test_nested_block_past_the_places(clock):
-    """A nested block needs a place as well, and is refused without one; the outer block goes on [B14] [B3]."""
+def test_a_nested_block_without_a_free_slot_is_refused(clock):
+    """A nested block needs a slot of its own, and is refused if none is free; the outer block goes on [B14] [B3]."""
     breaker = half_open_breaker(clock, half_open_max_calls=1, success_threshold=1)
     with breaker, pytest.raises(CircuitOpenError), breaker:
         pytest.fail("the block ran")
     assert breaker.state is CircuitState.CLOSED
 
 
-def test_inner_block_of_a_later_period(clock):
-    """An outer block of an earlier period does not take an inner one's result for its own [B14] [B5]."""
+def test_an_inner_block_of_a_later_period_settles_its_own_call(clock):
+    """An outer block of an earlier period is stale, and the inner block of the current period counts [B14] [B5]."""
     breaker = build(clock, failure_threshold=5)
     with pytest.raises(BoomError), breaker:
         breaker.reset()
@@ -178,7 +178,7 @@ def test_inner_block_of_a_later_period(clock):
     assert breaker.status().failure_count == 1
 
 
-def test_recursive_blocks(clock):
+def test_recursive_blocks_count_once_per_level(clock):
     """A function that guards a block and calls itself counts once per level [B14]."""
     breaker = build(clock, failure_threshold=100)
 
@@ -193,8 +193,8 @@ def test_recursive_blocks(clock):
     assert breaker.status().failure_count == 10
 
 
-def test_blocks_of_two_breakers(clock):
-    """Blocks of different breakers in one statement are matched each with its own breaker [B14]."""
+def test_blocks_of_two_breakers_settle_their_own_calls(clock):
+    """Blocks of two breakers in one statement each settle the call of their own breaker [B14]."""
     first, second = build(clock, name="first"), half_open_breaker(clock)
     with contextlib.suppress(BoomError), first, second:
         raise BoomError
@@ -205,7 +205,7 @@ def test_blocks_of_two_breakers(clock):
 
 
 def suspended(breaker):
-    """Enter a block, and stay in it until told how to leave."""
+    """Enter a block, and stay in it until an exception to raise, or None, is sent."""
     with breaker:
         error = yield
         if error is not None:
@@ -213,7 +213,7 @@ def suspended(breaker):
 
 
 def leave(generator, error=None):
-    """Have a suspended block left, by an exception or without."""
+    """Leave a suspended block, by an exception or normally."""
     with contextlib.suppress(StopIteration, BoomError):
         generator.send(error)
 
@@ -222,8 +222,8 @@ ORDERS = [(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)]
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_interleaved_blocks(clock, order):
-    """Blocks that interleave in one thread are matched each with its own entry, in any order of leaving [B14]."""
+def test_interleaved_blocks_settle_their_own_calls(clock, order):
+    """Blocks that interleave in one thread each settle their own call, in any order of leaving [B14]."""
     breaker = build(clock, failure_threshold=1, success_threshold=3, timeout_duration=10)
     blocks = [suspended(breaker) for _ in range(3)]
     next(blocks[0])  # admitted in the first closed period
@@ -231,7 +231,7 @@ def test_interleaved_blocks(clock, order):
     next(blocks[1])  # admitted in the second
     breaker.trip()
     clock.advance(10)
-    next(blocks[2])  # a test call
+    next(blocks[2])  # a probe
     for number in order:
         before = breaker.status()
         leave(blocks[number], BoomError() if number < 2 else None)
@@ -242,8 +242,8 @@ def test_interleaved_blocks(clock, order):
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_interleaved_test_calls(clock, order):
-    """Test calls that interleave in one thread free each its own place, and the failing one opens [B14]."""
+def test_interleaved_probes_free_their_own_slots(clock, order):
+    """Probes that interleave in one thread each free their own slot, and the failed one opens the circuit [B14]."""
     breaker = half_open_breaker(clock, success_threshold=5, half_open_max_calls=3)
     blocks = [suspended(breaker) for _ in range(3)]
     for block in blocks:
@@ -258,15 +258,15 @@ def test_interleaved_test_calls(clock, order):
 
 
 @pytest.mark.anyio
-async def test_interleaved_tasks(clock):
-    """Blocks in tasks that take turns are matched each with its own entry [B14]."""
+async def test_blocks_in_interleaved_tasks_settle_their_own_calls(clock):
+    """Blocks in tasks that take turns each settle their own call [B14]."""
     breaker = build(clock, failure_threshold=100)
-    gates = [anyio.Event() for _ in range(20)]
+    leaving = [anyio.Event() for _ in range(20)]
 
     async def block(number):
         with contextlib.suppress(BoomError):
             async with breaker:
-                await gates[number].wait()
+                await leaving[number].wait()
                 raise BoomError
 
     with anyio.fail_after(SAFETY):
@@ -277,23 +277,23 @@ async def test_interleaved_tasks(clock):
                 tasks.start_soon(block, number)
                 await anyio.wait_all_tasks_blocked()
             for number in range(10):
-                gates[number].set()
+                leaving[number].set()
                 await anyio.wait_all_tasks_blocked()
                 assert breaker.status().failure_count == number
-                gates[19 - number].set()
+                leaving[19 - number].set()
                 await anyio.wait_all_tasks_blocked()
                 assert breaker.status().failure_count == number + 1
 
 
 @pytest.mark.anyio
-async def test_sync_blocks_in_tasks(clock):
-    """A plain `with` around an `await` is matched as well when tasks take turns [B14]."""
+async def test_sync_blocks_in_interleaved_tasks_settle_their_own_calls(clock):
+    """`with` blocks around an `await` each settle their own call when tasks take turns [B14]."""
     breaker = half_open_breaker(clock, half_open_max_calls=2, success_threshold=5)
     early, late = anyio.Event(), anyio.Event()
 
-    async def block(gate):
+    async def block(leaving):
         with breaker:
-            await gate.wait()
+            await leaving.wait()
 
     with anyio.fail_after(SAFETY):
         async with anyio.create_task_group() as tasks:
@@ -308,8 +308,8 @@ async def test_sync_blocks_in_tasks(clock):
     assert (breaker.status().half_open_calls, breaker.status().success_count) == (0, 2)
 
 
-def test_concurrent_threads(clock):
-    """Blocks that are open in several threads at once are matched each with its own entry [B14] [B9]."""
+def test_blocks_in_threads_settle_their_own_calls(clock):
+    """Blocks that are open in several threads at once each settle their own call [B14] [B9]."""
     breaker = build(clock, failure_threshold=100)
     inside, reset, go = threading.Barrier(9), threading.Barrier(9), threading.Event()
 
@@ -339,10 +339,10 @@ def test_concurrent_threads(clock):
     assert breaker.status().failure_count == 4
 
 
-# Entered here, left there
+# Entered in one thread, context or task, and left in another
 
 
-def test_generator_resumed_in_another_thread(clock):
+def test_a_block_may_be_left_in_another_thread(clock):
     """A generator that enters a block in one thread may leave it in another [B14]."""
     breaker = half_open_breaker(clock, success_threshold=5)
     block = suspended(breaker)
@@ -356,8 +356,8 @@ def test_generator_resumed_in_another_thread(clock):
     assert breaker.state is CircuitState.OPEN
 
 
-def test_generators_resumed_elsewhere_out_of_order(clock):
-    """Generators that enter here and leave there, in another order, are matched each with its own entry [B14]."""
+def test_blocks_may_be_left_in_other_threads_in_any_order(clock):
+    """Blocks that are entered in one thread and left in another each settle their own call, in any order [B14]."""
     breaker = build(clock, failure_threshold=5)
     old, new = suspended(breaker), suspended(breaker)
     in_thread(next, old)
@@ -370,8 +370,8 @@ def test_generators_resumed_elsewhere_out_of_order(clock):
 
 
 @pytest.mark.parametrize("make", [build, half_open_breaker])
-def test_other_context(clock, make):
-    """Entering in one `contextvars` context and leaving in another neither raises nor keeps a place [B14]."""
+def test_a_block_may_be_left_in_another_context(clock, make):
+    """Entering in one `contextvars` context and leaving in another neither raises nor keeps a slot [B14]."""
     breaker = make(clock, success_threshold=5)
     for error in (None, None, BoomError()):
         block = suspended(breaker)
@@ -383,8 +383,8 @@ def test_other_context(clock, make):
 
 
 @pytest.mark.parametrize("make", [build, half_open_breaker])
-def test_other_context_by_hand(clock, make):
-    """So it is when the two methods are called by hand, each in a context and a thread of its own [B14]."""
+def test_methods_may_be_called_by_hand_in_other_contexts(clock, make):
+    """Calling both methods by hand, in different contexts and threads, neither raises nor keeps a slot [B14]."""
     breaker = make(clock, half_open_max_calls=1, success_threshold=5)
     for _ in range(3):
         in_thread(contextvars.Context().run, breaker.__enter__)
@@ -397,8 +397,8 @@ def test_other_context_by_hand(clock, make):
     assert (status.state, status.failure_count) in {(CircuitState.OPEN, 0), (CircuitState.CLOSED, 1)}
 
 
-def test_dropped_block_frees_its_place(clock):
-    """A generator that is dropped inside a block frees the block's place: neutral [B14] [B6]."""
+def test_a_dropped_block_frees_its_slot(clock):
+    """A generator that is dropped inside a block is neutral, and frees the block's slot [B14] [B6]."""
     breaker = half_open_breaker(clock)
     block = suspended(breaker)
     next(block)
@@ -409,8 +409,8 @@ def test_dropped_block_frees_its_place(clock):
 
 
 @pytest.mark.anyio
-async def test_entered_and_left_in_different_tasks(clock):
-    """A block of an async generator may be entered in one task and left in another [B14]."""
+async def test_a_block_may_be_left_in_another_task(clock):
+    """A block in an async generator may be entered in one task and left in another [B14]."""
     breaker = half_open_breaker(clock, success_threshold=5)
 
     async def dependency():
@@ -433,8 +433,8 @@ async def test_entered_and_left_in_different_tasks(clock):
 
 
 @pytest.mark.anyio
-async def test_sync_dependency_of_a_web_framework(clock):
-    """A sync `yield` dependency whose two halves run in worker threads counts as it ends [B14]."""
+async def test_a_sync_dependency_of_a_web_framework_counts_once(clock):
+    """A sync `yield` dependency whose two halves run in worker threads counts once, by how it ends [B14]."""
     breaker = half_open_breaker(clock, success_threshold=5)
 
     @contextlib.contextmanager
@@ -456,8 +456,8 @@ async def test_sync_dependency_of_a_web_framework(clock):
 
 
 @pytest.mark.anyio
-async def test_breaker_itself_entered_in_worker_threads(clock):
-    """A framework that fetches both methods here and runs them in worker threads keeps no place [B14]."""
+async def test_a_breaker_entered_in_worker_threads_keeps_no_slot(clock):
+    """A framework that reads both methods in one thread and calls them in worker threads keeps no slot [B14]."""
     breaker = half_open_breaker(clock, half_open_max_calls=1, success_threshold=5)
     for successes in range(1, 4):
         await anyio.to_thread.run_sync(breaker.__enter__)
@@ -467,12 +467,12 @@ async def test_breaker_itself_entered_in_worker_threads(clock):
         assert breaker.status().half_open_calls == 1
 
 
-# Stacks and delegates
+# Exit stacks, delegation and subclasses
 
 
 @pytest.mark.parametrize("make", [build, half_open_breaker])
-def test_exit_stack(clock, make):
-    """An `ExitStack` enters and leaves the breaker: success, failure, no place kept [B14]."""
+def test_an_exit_stack_guards_its_block(clock, make):
+    """A breaker on an `ExitStack` counts success and failure, and keeps no slot [B14]."""
     breaker = make(clock, half_open_max_calls=1, success_threshold=5)
     for _ in range(3):
         with contextlib.ExitStack() as stack:
@@ -490,8 +490,8 @@ def test_exit_stack(clock, make):
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("make", [build, half_open_breaker])
-async def test_async_exit_stack(clock, make):
-    """An `AsyncExitStack` does as well, through either pair of methods [B14]."""
+async def test_an_async_exit_stack_guards_its_block(clock, make):
+    """A breaker on an `AsyncExitStack` counts, and keeps no slot, through either pair of methods [B14]."""
     breaker = make(clock, half_open_max_calls=1, success_threshold=10)
     for _ in range(3):
         async with contextlib.AsyncExitStack() as stack:
@@ -508,8 +508,8 @@ async def test_async_exit_stack(clock, make):
     assert (status.state, status.failure_count) in {(CircuitState.OPEN, 0), (CircuitState.CLOSED, 1)}
 
 
-def test_exit_stack_with_several_entries(clock):
-    """A stack may hold a breaker more than once [B14]."""
+def test_an_exit_stack_may_hold_several_entries(clock):
+    """An `ExitStack` may hold a breaker more than once [B14]."""
     breaker = half_open_breaker(clock, half_open_max_calls=3, success_threshold=5)
     with contextlib.ExitStack() as stack:
         for _ in range(3):
@@ -518,8 +518,8 @@ def test_exit_stack_with_several_entries(clock):
     assert (breaker.status().half_open_calls, breaker.status().success_count) == (0, 3)
 
 
-def test_exit_stack_handed_to_another_thread(clock):
-    """A stack that is filled here may be closed in another thread, in any order with others [B14]."""
+def test_an_exit_stack_may_be_closed_in_another_thread(clock):
+    """An `ExitStack` that is filled in one thread may be closed in another, in any order with others [B14]."""
     breaker = half_open_breaker(clock, half_open_max_calls=2, success_threshold=5)
     stacks = []
     for _ in range(2):
@@ -532,8 +532,8 @@ def test_exit_stack_handed_to_another_thread(clock):
     assert (breaker.status().half_open_calls, breaker.status().success_count) == (0, 2)
 
 
-def test_refused_on_a_stack(clock):
-    """A refusal on a stack leaves nothing behind [B14]."""
+def test_a_refusal_on_an_exit_stack_leaves_no_entry(clock):
+    """A refusal on an `ExitStack` leaves no entry behind [B14]."""
     breaker = open_breaker(clock)
     with pytest.raises(CircuitOpenError), contextlib.ExitStack() as stack:
         stack.enter_context(breaker)
@@ -545,7 +545,7 @@ def test_refused_on_a_stack(clock):
 
 
 class Delegate:
-    """A context manager that hands everything on to a breaker."""
+    """A context manager that delegates to a breaker."""
 
     def __init__(self, breaker):
         self.breaker = breaker
@@ -568,20 +568,20 @@ class Delegate:
 
 
 class Subclass(CircuitBreaker):
-    """A breaker that has something to add at both ends of a block."""
+    """A breaker that overrides both methods of the sync block."""
 
     def __enter__(self):
-        """Enter, and say so."""
+        """Enter the block."""
         return super().__enter__()
 
     def __exit__(self, *exc_info):
-        """Leave, and say so."""
+        """Leave the block."""
         return super().__exit__(*exc_info)
 
 
 @pytest.mark.parametrize("make", [build, half_open_breaker])
-def test_delegates(clock, make):
-    """A class that delegates to the breaker guards its blocks: success, failure, no place kept [B14]."""
+def test_a_delegating_class_guards_its_block(clock, make):
+    """A class that delegates to a breaker counts success and failure, and keeps no slot [B14]."""
     breaker = make(clock, half_open_max_calls=1, success_threshold=5)
     for _ in range(3):
         with Delegate(breaker):
@@ -594,8 +594,8 @@ def test_delegates(clock, make):
 
 
 @pytest.mark.anyio
-async def test_async_delegates(clock):
-    """A class that delegates to the breaker guards async blocks [B14]."""
+async def test_a_delegating_class_guards_its_async_block(clock):
+    """A class that delegates to a breaker guards async blocks [B14]."""
     breaker = half_open_breaker(clock, half_open_max_calls=1, success_threshold=5)
     for successes in range(1, 4):
         async with Delegate(breaker):
@@ -607,8 +607,8 @@ async def test_async_delegates(clock):
     assert breaker.state is CircuitState.OPEN
 
 
-def test_nested_delegates(clock):
-    """Delegates nest with each other and with blocks of the breaker [B14]."""
+def test_delegating_classes_nest(clock):
+    """Delegating classes nest in one another and with blocks of the breaker [B14]."""
     breaker = half_open_breaker(clock, half_open_max_calls=3, success_threshold=10)
     for _ in range(3):
         with Delegate(breaker), breaker, Delegate(breaker):
@@ -617,8 +617,8 @@ def test_nested_delegates(clock):
     assert breaker.status().success_count == 9
 
 
-def test_subclasses(clock):
-    """A subclass that extends the two methods guards its blocks [B14]."""
+def test_a_subclass_that_overrides_the_methods_guards_its_block(clock):
+    """A subclass that overrides `__enter__` and `__exit__` guards its blocks [B14]."""
     breaker = Subclass("api", clock=clock)
     fail(breaker)
     with breaker:
@@ -634,8 +634,8 @@ def test_subclasses(clock):
     assert (breaker.status().half_open_calls, breaker.status().success_count) == (0, 1)
 
 
-def test_delegate_leaves_the_entry_of_a_block_alone(clock):
-    """An exit that cannot be matched settles an unmatched entry, not that of a block still open [B14]."""
+def test_an_unmatched_exit_settles_an_unmatched_entry(clock):
+    """An unmatched exit settles an unmatched entry, not the entry of a block that is still open [B14]."""
     breaker = build(clock, failure_threshold=5)
     delegate = Delegate(breaker)
     delegate.__enter__()
@@ -647,8 +647,8 @@ def test_delegate_leaves_the_entry_of_a_block_alone(clock):
     assert breaker.status().failure_count == 1
 
 
-def test_block_leaves_the_entry_of_a_delegate_alone(clock):
-    """Blocks are matched with their own entries while entries without a match wait for their exits [B14]."""
+def test_a_block_settles_no_unmatched_entry(clock):
+    """Blocks settle their own entries while unmatched entries wait for their exits [B14]."""
     breaker = half_open_breaker(clock, half_open_max_calls=2, success_threshold=100)
     delegates = [Delegate(breaker)]
     delegates[0].__enter__()
@@ -660,8 +660,8 @@ def test_block_leaves_the_entry_of_a_delegate_alone(clock):
     assert breaker.status().half_open_calls == 0
 
 
-def test_old_unmatched_entries_do_not_take_new_results(clock):
-    """An entry of an earlier period that was never left takes no result of a later block [B14] [B5]."""
+def test_an_old_unmatched_entry_takes_no_later_outcome(clock):
+    """An unmatched entry of an earlier period does not take the outcome of a later block [B14] [B5]."""
     breaker = build(clock, failure_threshold=100)
     breaker.__enter__()
     breaker.reset()
@@ -671,8 +671,8 @@ def test_old_unmatched_entries_do_not_take_new_results(clock):
         assert breaker.status().failure_count == count
 
 
-def test_methods_fetched_before_they_are_called(clock):
-    """Whoever fetches the two methods first and calls them later, in either order, gets one whole block [B14]."""
+def test_methods_may_be_read_before_they_are_called(clock):
+    """Reading both methods first and calling them later, in either order, guards one whole block [B14]."""
     breaker = half_open_breaker(clock, half_open_max_calls=1, success_threshold=10)
     enter, exit_ = breaker.__enter__, breaker.__exit__
     enter()
@@ -690,26 +690,26 @@ def test_methods_fetched_before_they_are_called(clock):
 
 
 @pytest.mark.parametrize(
-    "look",
+    "read",
     [lambda breaker: breaker.__exit__, lambda breaker: breaker.__aexit__, inspect.getmembers],
     ids=["exit", "aexit", "all"],
 )
 @pytest.mark.parametrize("make", [build, half_open_breaker])
-def test_looking_at_the_methods_disturbs_no_block(clock, make, look):
-    """Whoever only looks at a breaker's methods does not disturb the block that follows, on a stack or not [B14]."""
+def test_reading_the_methods_disturbs_no_block(clock, make, read):
+    """Reading a breaker's methods without calling them disturbs no later block, on a stack or not [B14]."""
     for enter in (None, "stack", "delegate"):
         breaker = make(clock, half_open_max_calls=1, success_threshold=10)
         with contextlib.ExitStack() as stack:
-            look(breaker)
+            read(breaker)
             stack.enter_context(
                 breaker if enter == "stack" else Delegate(breaker) if enter else suspended_block(breaker)
             )
-            look(breaker)
+            read(breaker)
             assert breaker.status().half_open_calls == int(make is half_open_breaker)
-            look(breaker)
+            read(breaker)
         assert breaker.status().half_open_calls == 0
         assert breaker.status().success_count == int(make is half_open_breaker)
-        look(breaker)
+        read(breaker)
         with contextlib.suppress(BoomError), contextlib.ExitStack() as stack:
             stack.enter_context(breaker)
             raise BoomError
@@ -719,13 +719,13 @@ def test_looking_at_the_methods_disturbs_no_block(clock, make, look):
 
 @contextlib.contextmanager
 def suspended_block(breaker):
-    """Guard a block by a block of the breaker in a generator."""
+    """Guard a block with a generator-based context manager."""
     with breaker:
         yield
 
 
 def test_breaker_is_a_context_manager(clock):
-    """`contextlib` and `callable` checks know the breaker for a context manager of both kinds [B14]."""
+    """A breaker is an `AbstractContextManager` and an `AbstractAsyncContextManager` [B14]."""
     breaker = build(clock)
     assert isinstance(breaker, contextlib.AbstractContextManager)
     assert isinstance(breaker, contextlib.AbstractAsyncContextManager)
@@ -733,8 +733,8 @@ def test_breaker_is_a_context_manager(clock):
     assert callable(breaker.__exit__)
 
 
-def test_blocks_do_not_pile_up(clock):
-    """A frame that left its block is not kept alive by the breaker [B14]."""
+def test_a_breaker_keeps_no_finished_frame_alive(clock):
+    """The breaker does not keep the frame of a finished block alive [B14]."""
     breaker = build(clock)
 
     class Local:
@@ -752,7 +752,7 @@ def test_blocks_do_not_pile_up(clock):
 
 
 def test_breaker_is_freed_after_its_blocks(clock):
-    """Neither finished blocks nor a look at its methods keep a breaker alive [B14]."""
+    """Finished blocks do not keep a breaker alive [B14]."""
     breaker = build(clock)
     with breaker:
         pass
@@ -764,8 +764,8 @@ def test_breaker_is_freed_after_its_blocks(clock):
     assert gone() is None
 
 
-def test_permits_are_exact_where_blocks_cannot_be(clock):
-    """`with breaker.acquire():` is matched exactly through stacks and delegates too [B14] [B13]."""
+def test_permits_on_exit_stacks_settle_their_own_calls(clock):
+    """Permits on exit stacks each settle their own call, in any order of leaving [B14] [B13]."""
     breaker = build(clock, failure_threshold=5)
     old = contextlib.ExitStack()
     old.enter_context(breaker.acquire())
@@ -779,7 +779,7 @@ def test_permits_are_exact_where_blocks_cannot_be(clock):
     assert breaker.status().failure_count == 1
 
 
-def test_block_with_a_broken_predicate(clock, caplog):
+def test_a_predicate_that_raises_in_a_block_is_logged(clock, caplog):
     """A predicate that raises at the end of a block is logged, and the block's exception passes [B14] [B7]."""
 
     def broken(_):
@@ -794,8 +794,8 @@ def test_block_with_a_broken_predicate(clock, caplog):
     assert any("bug in a predicate" in line for line in logged(caplog))
 
 
-def test_many_blocks_of_many_kinds(clock):
-    """After any mixture of blocks no place is held and the next call is admitted [B14]."""
+def test_mixed_blocks_keep_no_slot(clock):
+    """After any mixture of blocks no slot is held, and the next call is admitted [B14]."""
     breaker = half_open_breaker(clock, half_open_max_calls=4, success_threshold=10_000)
     for _ in range(20):
         delegate, stack, block = Delegate(breaker), contextlib.ExitStack(), suspended(breaker)

@@ -1,4 +1,4 @@
-"""`call` and `execute`, and taking the wrong one."""
+"""`call` and `execute`, and the errors for using the wrong one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.breaker_tools import BoomError, boom, build, due_breaker, fail, half_
 
 
 async def coroutine_function(*args, **kwargs):
-    """Return what came in."""
+    """Return the arguments."""
     await anyio.lowlevel.checkpoint()
     return args, kwargs
 
@@ -37,23 +37,23 @@ async def async_generator():
 
 
 class Awaitable:
-    """What can be awaited, and is no coroutine."""
+    """An awaitable that is not a coroutine."""
 
     def __await__(self):
-        """Give a value at once."""
+        """Return a value at once."""
         yield from ()
         return "awaited"
 
 
 class LateAwaitable(Awaitable):
-    """What inherits that it can be awaited."""
+    """A subclass of an awaitable class."""
 
 
 class AsyncCallable:
     """An object whose call is a coroutine function."""
 
     async def __call__(self):
-        """Give a value at once."""
+        """Return a value at once."""
         return "called"
 
 
@@ -76,7 +76,7 @@ class Service:
 
 @contextmanager
 def no_warnings():
-    """Fail on any warning, also one out of a destructor."""
+    """Fail on any warning, also from a finalizer."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield
@@ -91,11 +91,11 @@ def drive(coroutine):
     return caught.value.value
 
 
-# The right one
+# The right one of the two
 
 
-def test_call(clock):
-    """`call` runs sync code with its arguments and returns its result [B12]."""
+def test_call_runs_a_sync_function(clock):
+    """`call` runs a sync function with its arguments, and returns its result [B12]."""
     breaker = build(clock)
     assert breaker.call(lambda *args, **kwargs: (args, kwargs), 1, two=2) == ((1,), {"two": 2})
     with pytest.raises(BoomError):
@@ -118,8 +118,8 @@ def test_call(clock):
     ],
     ids=["function", "lambda", "partial", "type", "subtype", "awaitable", "object", "method"],
 )
-async def test_execute(clock, fn, result):
-    """`execute` awaits whatever awaitable `fn` returns [B12]."""
+async def test_execute_awaits_any_awaitable(clock, fn, result):
+    """`execute` awaits any awaitable that `fn` returns [B12]."""
     breaker = build(clock, failure_threshold=5)
     fail(breaker)
     assert await breaker.execute(fn) == result
@@ -128,12 +128,12 @@ async def test_execute(clock, fn, result):
 
 @pytest.mark.anyio
 async def test_execute_passes_arguments(clock):
-    """`execute` passes its arguments on [B12]."""
+    """`execute` passes its arguments to `fn` [B12]."""
     assert await build(clock).execute(coroutine_function, 1, two=2) == ((1,), {"two": 2})
 
 
 @pytest.mark.anyio
-async def test_execute_guards_the_awaiting(clock):
+async def test_execute_counts_failures_before_and_during_the_await(clock):
     """A failure while `fn` is awaited counts, and so does one before `fn` returns an awaitable [B12]."""
     breaker = build(clock)
 
@@ -161,18 +161,18 @@ def test_execute_awaits_futures(clock):
 
 
 def test_execute_awaits_generator_based_coroutines(clock):
-    """`execute` awaits what `types.coroutine` has made awaitable [B12]."""
+    """`execute` awaits the generator-based coroutines of `types.coroutine` [B12]."""
 
     @types.coroutine
-    def old_style():
+    def generator_based():
         yield from ()
-        return "old"
+        return "generator-based"
 
-    assert drive(build(clock).execute(lambda: old_style())) == "old"  # noqa: PLW0108 - old_style is a generator
+    assert drive(build(clock).execute(lambda: generator_based())) == "generator-based"  # noqa: PLW0108 - it is a generator
 
 
-def test_execute_holds_a_place_while_it_waits(clock):
-    """An awaited call is under way until its awaitable is done, not only until it is made [B12]."""
+def test_execute_holds_its_slot_until_the_awaitable_is_done(clock):
+    """A call lasts until its awaitable is done, not only until `fn` has returned it [B12]."""
     breaker = half_open_breaker(clock)
 
     @types.coroutine
@@ -190,7 +190,7 @@ def test_execute_holds_a_place_while_it_waits(clock):
     assert (breaker.status().half_open_calls, breaker.status().success_count) == (0, 1)
 
 
-def test_execute_that_is_never_awaited(clock):
+def test_execute_does_nothing_before_it_is_awaited(clock):
     """`execute` runs and counts nothing before it is awaited [B12]."""
     breaker = due_breaker(clock)
     ran = []
@@ -199,8 +199,8 @@ def test_execute_that_is_never_awaited(clock):
     assert (breaker.state, ran) == (CircuitState.OPEN, [])
 
 
-def test_abandoned_execute_frees_its_place(clock):
-    """A coroutine that is closed while it waits is neutral and frees its place [B12] [B6]."""
+def test_a_closed_execute_frees_its_slot(clock):
+    """A coroutine that is closed while it waits is neutral, and frees its slot [B12] [B6]."""
     breaker = half_open_breaker(clock)
 
     @types.coroutine
@@ -213,7 +213,7 @@ def test_abandoned_execute_frees_its_place(clock):
     assert (breaker.state, breaker.status().half_open_calls) == (CircuitState.HALF_OPEN, 0)
 
 
-# The wrong one
+# The wrong one of the two
 
 RETURN_AWAITABLES = [
     pytest.param(coroutine_function, id="coroutine function"),
@@ -248,16 +248,23 @@ MAKERS = [
 ]
 
 
+def failed_once(clock):
+    """Return a closed breaker, in which both a success and a failure would change the count."""
+    breaker = build(clock)
+    fail(breaker)
+    return breaker
+
+
 def counts(breaker):
-    """Return everything that a call may change."""
+    """Return every value that a call may change."""
     status = breaker.status()
     return status.state, status.failure_count, status.success_count, status.half_open_calls
 
 
 @pytest.mark.parametrize("make", MAKERS)
 @pytest.mark.parametrize("fn", RETURN_AWAITABLES)
-def test_call_refuses_awaitables(clock, make, fn):
-    """`call` with what returns an awaitable is a `TypeError` that names `execute`, and counts nothing [B12]."""
+def test_call_raises_for_an_awaitable(clock, make, fn):
+    """`call` with a function that returns an awaitable raises a `TypeError` naming `execute`; nothing counts [B12]."""
     breaker = make(clock)
     before = counts(breaker)
     with no_warnings():
@@ -270,8 +277,8 @@ def test_call_refuses_awaitables(clock, make, fn):
 
 @pytest.mark.parametrize("make", MAKERS)
 @pytest.mark.parametrize("fn", RETURN_PLAIN)
-def test_execute_refuses_plain_values(clock, make, fn):
-    """`execute` with what returns no awaitable is a `TypeError` that names `call`, and counts nothing [B12]."""
+def test_execute_raises_for_a_plain_value(clock, make, fn):
+    """`execute` with a function that returns no awaitable raises a `TypeError` naming `call`; nothing counts [B12]."""
     breaker = make(clock)
     before = counts(breaker)
     with no_warnings():
@@ -284,8 +291,8 @@ def test_execute_refuses_plain_values(clock, make, fn):
 
 @pytest.mark.parametrize("make", MAKERS)
 @pytest.mark.parametrize("fn", GENERATORS)
-def test_call_and_execute_refuse_generators(clock, make, fn):
-    """`call` and `execute` with a generator function are a `TypeError` that says to decorate it [B12]."""
+def test_call_and_execute_raise_for_a_generator_function(clock, make, fn):
+    """`call` and `execute` with a generator function raise a `TypeError` that says to decorate it [B12]."""
     breaker = make(clock)
     before = counts(breaker)
     with no_warnings():
@@ -306,8 +313,8 @@ def test_call_and_execute_refuse_generators(clock, make, fn):
     ],
 )
 @pytest.mark.parametrize("value", [None, 1, "name"])
-def test_what_cannot_be_called(clock, make, value):
-    """`call` and `execute` with what cannot be called are a `TypeError` that says so, and count nothing [B12]."""
+def test_call_and_execute_raise_for_a_value_that_is_not_callable(clock, make, value):
+    """`call` and `execute` raise a `TypeError` for a value that is not callable, and count nothing [B12]."""
     breaker = make(clock)
     before = counts(breaker)
     error = re.escape(f"fn must be a callable, got {value!r} ({type(value).__name__})")
@@ -319,8 +326,8 @@ def test_what_cannot_be_called(clock, make, value):
     assert counts(breaker) == before
 
 
-def test_misuse_does_not_end_a_streak(clock):
-    """Taking the wrong face neither adds to a streak nor ends it [B12]."""
+def test_misuse_leaves_the_consecutive_failures(clock):
+    """Using the wrong method neither adds to the consecutive failures nor resets them [B12]."""
     breaker = build(clock, failure_threshold=2, success_exceptions=TypeError)
     fail(breaker)
     with pytest.raises(TypeError):
@@ -330,19 +337,22 @@ def test_misuse_does_not_end_a_streak(clock):
     assert breaker.status().failure_count == 1
 
 
-def test_decorated_plain_function_that_returns_an_awaitable(clock):
-    """So does a decorated plain function: no warning, nothing counted, and the message says what to do [B12]."""
-    breaker = half_open_breaker(clock, half_open_max_calls=1)
+@pytest.mark.parametrize("make", [*MAKERS, pytest.param(failed_once, id="failed once")])
+def test_a_decorated_plain_function_raises_for_an_awaitable(clock, make):
+    """A decorated plain function that returns an awaitable raises the same `TypeError`; nothing counts [B12]."""
+    breaker = make(clock)
     before = counts(breaker)
     with no_warnings():
         for fn in (lambda: coroutine_function(), lambda: Awaitable()):  # noqa: PLW0108 - plain functions
-            with pytest.raises(TypeError, match="execute"):
-                breaker(fn)()
+            decorated = breaker(fn)
+            for _ in range(2):
+                with pytest.raises(TypeError, match="execute"):
+                    decorated()
     assert counts(breaker) == before
 
 
-def test_call_leaves_a_future_alone(clock):
-    """`call` with a function that returns a future is a `TypeError`; the future itself goes on [B12]."""
+def test_call_leaves_a_returned_future_alone(clock):
+    """`call` with a function that returns a future raises a `TypeError`, and leaves the future as it is [B12]."""
     breaker = build(clock)
 
     async def main():
@@ -356,8 +366,8 @@ def test_call_leaves_a_future_alone(clock):
     assert asyncio.run(main()) == 1
 
 
-def test_misuse_while_open(clock):
-    """Whatever is called through an open circuit, nothing runs and nothing warns [B12] [B2]."""
+def test_misuse_of_an_open_circuit_runs_nothing(clock):
+    """Using the wrong method on an open circuit runs nothing and causes no warning [B12] [B2]."""
     breaker = open_breaker(clock)
     with no_warnings():
         for fn in (coroutine_function, generator, async_generator):
@@ -368,7 +378,7 @@ def test_misuse_while_open(clock):
     assert breaker.state is CircuitState.OPEN
 
 
-def test_service_type_errors_count(clock):
+def test_a_type_error_of_the_service_counts(clock):
     """A `TypeError` of the service itself is a failure like any other [B12] [B6]."""
     breaker = build(clock)
     with pytest.raises(TypeError):
@@ -382,33 +392,33 @@ def test_service_type_errors_count(clock):
     assert breaker.status().failure_count == 2
 
 
-# Values that are left alone
+# Results that are passed on
 
 
 class Prickly:
-    """A value that raises whatever is asked of it, as a lazy proxy may."""
+    """A value that raises at every use, as a lazy proxy may."""
 
     def __getattribute__(self, name):
         """Raise."""
-        raise RuntimeError(f"somebody asked for {name}")
+        raise RuntimeError(f"{name} was read")
 
     def __bool__(self):
         """Raise."""
-        raise RuntimeError("somebody asked for the truth")
+        raise RuntimeError("the truth value was read")
 
     def __eq__(self, other):
         """Raise."""
-        raise RuntimeError("somebody compared")
+        raise RuntimeError("the value was compared")
 
     __hash__ = None
 
 
 class Pretender:
-    """A value that claims to be of another class."""
+    """A value whose `__class__` is another class."""
 
     @property
     def __class__(self):
-        """Claim."""
+        """Return the other class."""
         return types.CoroutineType
 
 
@@ -423,23 +433,23 @@ def an_iterator():
     [Prickly, Pretender, lambda: Awaitable, lambda: coroutine_function, an_iterator],
     ids=["prickly", "pretender", "awaitable type", "coroutine function", "iterator"],
 )
-def test_results_are_not_touched(clock, make, kind):
-    """What a call returns is passed on, and nothing is asked of it [B12]."""
+def test_a_result_is_passed_on_unread(clock, make, kind):
+    """The result of a call is passed on, and no attribute of it is read [B12]."""
     breaker = make(clock)
     values = [kind()]
     assert [breaker.call(lambda: values[0]) is values[0], breaker(lambda: values[0])() is values[0]] == [True, True]
 
 
-def test_iterators_are_values(clock):
-    """A plain function may return an iterator or a generator that somebody else made [B12]."""
+def test_iterators_are_results_like_any_other(clock):
+    """A plain function may return an iterator, or a generator that exists already [B12]."""
     breaker = build(clock)
     made = an_iterator()
     assert breaker.call(lambda: made) is made
     assert list(breaker.call(iter, [1, 2])) == [1, 2]
 
 
-def test_types_do_not_pile_up(clock):
-    """Types that appear anew with every call do not stay alive through the breaker [B12]."""
+def test_the_types_of_results_are_not_kept_alive(clock):
+    """The breaker does not keep the types of results alive [B12]."""
     breaker = build(clock)
     alive = []
 
@@ -453,8 +463,8 @@ def test_types_do_not_pile_up(clock):
     assert len(alive) < 1000
 
 
-def test_one_function_may_return_both(clock):
-    """What a function returned before says nothing about what it returns now [B12]."""
+def test_each_result_is_checked_anew(clock):
+    """Each result of a function is checked, whatever the function returned before [B12]."""
     breaker = build(clock)
     answers = [1, Awaitable(), 2]
     mixed = breaker(lambda: answers.pop(0))
@@ -465,7 +475,7 @@ def test_one_function_may_return_both(clock):
 
 
 def test_execute_is_a_coroutine_function(clock):
-    """`execute` is a coroutine function, `call` is none [B12]."""
+    """`execute` is a coroutine function, and `call` is not [B12]."""
     breaker = build(clock)
     assert inspect.iscoroutinefunction(breaker.execute)
     assert not inspect.iscoroutinefunction(breaker.call)

@@ -1,4 +1,4 @@
-"""The values that configure a breaker: what they take, what they refuse and with which words, what they are."""
+"""Configuration values: what they accept and reject, the messages of their errors, and how they compare and copy."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from swarmguard import (
 
 NAN, INF = float("nan"), float("inf")
 TOO_MUCH = 10**400
-"""A whole number that no float can hold."""
+"""An integer that no float can hold."""
 
 
 def named(_):
-    """Be a callable that can be pickled."""
+    """Do nothing; a module-level function can be pickled."""
     return
 
 
-def test_defaults():
-    """The defaults are the seed's, and beyond it those of the contract [B1]."""
+def test_defaults_of_a_configuration():
+    """A configuration has the documented defaults [B1]."""
     config = CircuitBreakerConfig()
     assert (config.failure_threshold, config.success_threshold) == (5, 3)
     assert (config.timeout_duration, config.half_open_max_calls) == (30.0, 3)
@@ -40,7 +40,7 @@ def test_defaults():
     assert (config.backoff_multiplier, config.jitter, config.random, config.retry_after) == (1.0, 0.0, None, None)
 
 
-GOOD = [
+GOOD_VALUES = [
     *[
         (name, value)
         for name in ("failure_threshold", "success_threshold", "half_open_max_calls")
@@ -60,9 +60,9 @@ GOOD = [
 ]
 
 
-@pytest.mark.parametrize(("name", "value"), GOOD)
-def test_good_values(name, value):
-    """Each field takes the whole range that makes sense [B1]."""
+@pytest.mark.parametrize(("name", "value"), GOOD_VALUES)
+def test_valid_values_are_accepted(name, value):
+    """Each field accepts its whole range [B1]."""
     stored = getattr(CircuitBreakerConfig(**{name: value}), name)
     assert stored == (value.total_seconds() if isinstance(value, timedelta) else value)
 
@@ -70,43 +70,43 @@ def test_good_values(name, value):
 @pytest.mark.parametrize("name", ["timeout_duration", "probe_timeout", "max_timeout_duration"])
 @pytest.mark.parametrize("value", [90, 90.0, timedelta(minutes=1, seconds=30)], ids=["int", "float", "timedelta"])
 def test_durations_are_stored_as_floats(name, value):
-    """A duration may be an int, a float or a timedelta, and is kept as a float of seconds [B2]."""
+    """A duration may be an int, a float or a timedelta, and is stored as a float in seconds [B2]."""
     stored = getattr(CircuitBreakerConfig(**{name: value}), name)
     assert (stored, type(stored)) == (90.0, float)
 
 
-NO_DURATIONS = [
+BAD_DURATIONS = [
     *[(value, ValueError) for value in (NAN, INF, -INF, -1, -1e-9, TOO_MUCH, timedelta(seconds=-1))],
     *[(value, TypeError) for value in ("5", True, [5], 5j, Fraction(5), object())],
 ]
-NO_COUNTS = [
+BAD_COUNTS = [
     *[(value, ValueError) for value in (0, -1)],
     *[(value, TypeError) for value in (1.0, 2.5, "5", True, None, NAN, [5])],
 ]
-NO_FILTERS = [
+BAD_FILTERS = [
     (value, TypeError) for value in (None, 5, "ValueError", [ValueError], int, (int,), (ValueError, "x"), (named,))
 ]
-NO_CALLABLES = [(value, TypeError) for value in (5, "x", True, ())]
-BAD = [
-    *[(name, *bad) for name in ("failure_threshold", "success_threshold", "half_open_max_calls") for bad in NO_COUNTS],
-    *[("timeout_duration", *bad) for bad in (*NO_DURATIONS, (None, TypeError))],
+BAD_CALLABLES = [(value, TypeError) for value in (5, "x", True, ())]
+BAD_VALUES = [
+    *[(name, *bad) for name in ("failure_threshold", "success_threshold", "half_open_max_calls") for bad in BAD_COUNTS],
+    *[("timeout_duration", *bad) for bad in (*BAD_DURATIONS, (None, TypeError))],
     *[
         (name, *bad)
         for name in ("probe_timeout", "max_timeout_duration")
-        for bad in (*NO_DURATIONS, (0, ValueError), (0.0, ValueError), (timedelta(0), ValueError))
+        for bad in (*BAD_DURATIONS, (0, ValueError), (0.0, ValueError), (timedelta(0), ValueError))
     ],
     *[("backoff_multiplier", value, ValueError) for value in (0, 0.0, -1, NAN, INF, -INF)],
     *[("backoff_multiplier", value, TypeError) for value in ("2", True, None, 2j, timedelta(1))],
     *[("jitter", value, ValueError) for value in (-0.1, 1.1, NAN, INF, -INF, 2)],
     *[("jitter", value, TypeError) for value in ("0.5", True, None, timedelta(1))],
     *[("trip", value, TypeError) for value in (5, "rate", CountWindow(5), ConsecutiveFailures, named)],
-    *[(name, *bad) for name in ("record_exceptions", "ignore_exceptions", "success_exceptions") for bad in NO_FILTERS],
-    *[(name, *bad) for name in ("record_result", "random", "retry_after") for bad in NO_CALLABLES],
+    *[(name, *bad) for name in ("record_exceptions", "ignore_exceptions", "success_exceptions") for bad in BAD_FILTERS],
+    *[(name, *bad) for name in ("record_result", "random", "retry_after") for bad in BAD_CALLABLES],
 ]
 
 
 def check(make, name, value, error):
-    """See that making raises the right error, which names the field, what it must be and what it got."""
+    """Check that `make` raises this error, which names the field, the allowed values and the value."""
     with pytest.raises(error) as caught:
         make(**{name: value})
     assert type(caught.value) is error
@@ -119,22 +119,22 @@ def check(make, name, value, error):
 
 
 def case_ids(value):
-    """Name a case."""
+    """Return the id of a case."""
     if value == TOO_MUCH:
         return "too much"
     return value.__name__ if isinstance(value, type) else None
 
 
-@pytest.mark.parametrize(("name", "value", "error"), BAD, ids=case_ids)
-def test_bad_values(name, value, error):
-    """What is out of range is a `ValueError`, a wrong type a `TypeError`: naming field, allowed and given [B1]."""
+@pytest.mark.parametrize(("name", "value", "error"), BAD_VALUES, ids=case_ids)
+def test_invalid_values_raise(name, value, error):
+    """A value out of range raises a `ValueError`, and one of a wrong type a `TypeError`, with a full message [B1]."""
     check(CircuitBreakerConfig, name, value, error)
 
 
-POLICIES_BAD = [
-    *[(ConsecutiveFailures, "threshold", *bad) for bad in NO_COUNTS],
-    *[(CountWindow, "size", *bad) for bad in NO_COUNTS],
-    *[(TimeWindow, "seconds", *bad) for bad in (*NO_DURATIONS, (0, ValueError), (None, TypeError))],
+BAD_POLICIES = [
+    *[(ConsecutiveFailures, "threshold", *bad) for bad in BAD_COUNTS],
+    *[(CountWindow, "size", *bad) for bad in BAD_COUNTS],
+    *[(TimeWindow, "seconds", *bad) for bad in (*BAD_DURATIONS, (0, ValueError), (None, TypeError))],
     *[
         (FailureRate, name, value, error)
         for name in ("threshold", "slow_call_rate")
@@ -143,21 +143,21 @@ POLICIES_BAD = [
             *[(value, TypeError) for value in ("0.5", None, True)],
         ]
     ],
-    *[(FailureRate, "minimum_calls", value, error) for value, error in NO_COUNTS if value is not None],
-    *[(FailureRate, "slow_call_duration", *bad) for bad in (*NO_DURATIONS, (0, ValueError))],
+    *[(FailureRate, "minimum_calls", value, error) for value, error in BAD_COUNTS if value is not None],
+    *[(FailureRate, "slow_call_duration", *bad) for bad in (*BAD_DURATIONS, (0, ValueError))],
     *[(FailureRate, "window", value, TypeError) for value in (None, 5, "100", CountWindow, timedelta(1))],
 ]
 
 
-@pytest.mark.parametrize(("make", "name", "value", "error"), POLICIES_BAD, ids=case_ids)
-def test_bad_policies(make, name, value, error):
-    """So it is for the trip policies and their windows [B17]."""
+@pytest.mark.parametrize(("make", "name", "value", "error"), BAD_POLICIES, ids=case_ids)
+def test_invalid_values_of_policies_raise(make, name, value, error):
+    """Invalid values of trip policies and windows raise the same errors [B17]."""
     check(make, name, value, error)
 
 
 @pytest.mark.parametrize(("size", "minimum"), [(1, 2), (10, 11), (100, 101)])
-def test_minimum_calls_that_a_window_never_holds(size, minimum):
-    """More `minimum_calls` than a count window can ever hold are a `ValueError` [B17]."""
+def test_minimum_calls_above_the_window_size_raise(size, minimum):
+    """A `minimum_calls` above the size of a count window raises a `ValueError` [B17]."""
     with pytest.raises(ValueError, match=rf"minimum_calls must be .*{size}.*got {minimum}"):
         FailureRate(window=CountWindow(size), minimum_calls=minimum)
     FailureRate(window=CountWindow(size), minimum_calls=size)
@@ -165,7 +165,7 @@ def test_minimum_calls_that_a_window_never_holds(size, minimum):
 
 
 def test_defaults_of_policies():
-    """The defaults of the policies are those of the contract [B17]."""
+    """The policies have the documented defaults [B17]."""
     policy = FailureRate()
     assert (policy.threshold, policy.window, policy.minimum_calls) == (0.5, CountWindow(100), None)
     assert (policy.slow_call_duration, policy.slow_call_rate) == (None, 1.0)
@@ -196,7 +196,7 @@ VALUES = [
 
 
 @pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__ + str(VALUES.index(value)))
-def test_values(value):
+def test_configurations_are_frozen_values(value):
     """Configurations are frozen, comparable, hashable and picklable attrs values [B1]."""
     cls = type(value)
     assert attrs.has(cls)
@@ -212,8 +212,8 @@ def test_values(value):
         delattr(value, attrs.fields(cls)[0].name)
 
 
-def test_equality():
-    """Configurations are equal if all their fields are, whatever units durations were given in [B1]."""
+def test_configurations_compare_by_value():
+    """Configurations are equal if all their fields are, in whatever units durations were given [B1]."""
     assert CircuitBreakerConfig(timeout_duration=60) == CircuitBreakerConfig(timeout_duration=timedelta(minutes=1))
     assert CircuitBreakerConfig(failure_threshold=2) != CircuitBreakerConfig(failure_threshold=3)
     assert ConsecutiveFailures(2) != ConsecutiveFailures(3)
@@ -221,8 +221,8 @@ def test_equality():
     assert CountWindow(10) != TimeWindow(10)
 
 
-def test_keyword_only():
-    """Configurations take keywords alone, except the one value of a window or of `ConsecutiveFailures` [B1]."""
+def test_configurations_take_known_keywords_only():
+    """`CircuitBreakerConfig` and `FailureRate` take keywords only, and reject unknown ones [B1]."""
     for make in (CircuitBreakerConfig, FailureRate):
         with pytest.raises(TypeError):
             make(5)
@@ -230,8 +230,8 @@ def test_keyword_only():
         CircuitBreakerConfig(failure_treshold=5)
 
 
-def test_evolving_validates():
-    """`attrs.evolve` checks what it changes [B1]."""
+def test_evolve_validates():
+    """`attrs.evolve` validates the values that it changes [B1]."""
     with pytest.raises(ValueError, match="failure_threshold"):
         attrs.evolve(CircuitBreakerConfig(), failure_threshold=0)
 
@@ -240,14 +240,14 @@ def test_evolving_validates():
 
 
 @pytest.mark.parametrize(("name", "error"), [("", ValueError), (None, TypeError), (5, TypeError), (b"api", TypeError)])
-def test_bad_names(name, error):
-    """A breaker's name is any text but the empty one [R3]."""
+def test_invalid_names_raise(name, error):
+    """A breaker's name is any non-empty text [R3]."""
     with pytest.raises(error, match=r"name must be .*got") as caught:
         CircuitBreaker(name)
     assert repr(name) in str(caught.value)
 
 
-BAD_WIRING = [
+BAD_ARGUMENTS = [
     *[("clock", value) for value in (None, 5, object(), "clock")],
     *[("sink", value) for value in (5, "sink", object())],
     *[("observer", value) for value in (5, "observer", object())],
@@ -255,32 +255,32 @@ BAD_WIRING = [
 ]
 
 
-@pytest.mark.parametrize(("name", "value"), BAD_WIRING)
-def test_bad_wiring(name, value):
-    """A clock, a sink, an observer or a prefix of a wrong type is a `TypeError` that names it [B1]."""
-    for make in (lambda **wiring: CircuitBreaker("api", **wiring), CircuitBreakerRegistry):
+@pytest.mark.parametrize(("name", "value"), BAD_ARGUMENTS)
+def test_invalid_arguments_raise(name, value):
+    """A clock, sink, observer or topic prefix of a wrong type raises a `TypeError` that names it [B1]."""
+    for make in (lambda **arguments: CircuitBreaker("api", **arguments), CircuitBreakerRegistry):
         with pytest.raises(TypeError, match=name) as caught:
             make(**{name: value})
         assert repr(value) in str(caught.value)
 
 
 @pytest.mark.parametrize("value", [None, 5, {}, CircuitBreakerConfig])
-def test_bad_config(value):
-    """A configuration that is none is a `TypeError` that names it [B1]."""
+def test_an_invalid_config_raises(value):
+    """A `config` of a wrong type raises a `TypeError` that names it [B1]."""
     with pytest.raises(TypeError, match="config"):
         CircuitBreaker("api", value)
     with pytest.raises(TypeError, match="config"):
         CircuitBreakerRegistry(value)
 
 
-def test_wiring_is_keyword_only():
-    """Whatever follows the configuration is given by keyword [B1]."""
+def test_arguments_after_the_config_are_keyword_only():
+    """The arguments after `config` are keyword-only [B1]."""
     with pytest.raises(TypeError):
         CircuitBreaker("api", CircuitBreakerConfig(), None)
 
 
-def test_messages_of_a_failure_rate():
-    """The errors of a rate name the field, what it must be, and what came [B17]."""
+def test_messages_of_failure_rate_are_complete():
+    """The errors of `FailureRate` name the field, the allowed values and the value [B17]."""
     with pytest.raises(TypeError, match=r"^window must be a CountWindow or a TimeWindow, got 10 \(int\)$"):
         FailureRate(window=10)
     with pytest.raises(ValueError, match=r"^minimum_calls must be a whole number, 1 or more, got 0$"):

@@ -1,4 +1,4 @@
-"""A breaker is one object: it is not copied, and it survives a fork."""
+"""A breaker cannot be copied, and it survives a fork."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="the platform has no 
     "duplicate", [copy.copy, copy.deepcopy, pickle.dumps, lambda breaker: copy.deepcopy([breaker])], ids=lambda _: None
 )
 @pytest.mark.parametrize("make", [build, half_open_breaker])
-def test_no_copies(clock, make, duplicate):
+def test_a_breaker_cannot_be_copied(clock, make, duplicate):
     """Copying, deep-copying and pickling a breaker raise a `TypeError` that names it [B19]."""
     breaker = make(clock)
     before = breaker.status()
@@ -33,17 +33,17 @@ def test_no_copies(clock, make, duplicate):
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_no_pickles(clock, protocol):
-    """No pickle protocol takes a breaker [B19]."""
+def test_no_protocol_pickles_a_breaker(clock, protocol):
+    """Pickling a breaker raises a `TypeError` in every protocol [B19]."""
     with pytest.raises(TypeError, match="pickle"):
         pickle.dumps(build(clock), protocol)
 
 
 def fork_and_run(act):
-    """Run `act` in a forked child, and return whether it came through; a child that hangs is killed."""
+    """Run `act` in a forked child, and return how it ended; a child that hangs is killed."""
     reader, writer = os.pipe()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # a fork with threads about is what is tested
+        warnings.simplefilter("ignore", DeprecationWarning)  # forking with threads is what is tested
         child = os.fork()
     if child == 0:
         done = b"failed"
@@ -65,10 +65,10 @@ def fork_and_run(act):
 
 @forks
 @pytest.mark.parametrize("make", [build, due_breaker, half_open_breaker])
-def test_breaker_after_a_fork(clock, events, make):
-    """A breaker works in a forked child, from where it stood, and the parent's does not move [B19]."""
+def test_a_breaker_works_after_a_fork(clock, events, make):
+    """A breaker goes on from its state in a forked child, and the parent's breaker does not change [B19]."""
     breaker = make(clock, events, failure_threshold=2, success_threshold=1)
-    before, told = breaker.status(), len(events.events)
+    before, emitted = breaker.status(), len(events.events)
 
     def child():
         assert breaker.status() == before
@@ -83,17 +83,17 @@ def test_breaker_after_a_fork(clock, events, make):
 
     assert fork_and_run(child) == "fine"
     assert breaker.status() == before
-    assert len(events.events) == told
+    assert len(events.events) == emitted
 
 
 @forks
-def test_fork_while_a_sink_hangs(clock):
-    """A child forked while another thread is in the sink delivers its own events [B19] [C6]."""
-    told, hanging, go = [], threading.Event(), threading.Event()
+def test_a_child_delivers_its_own_events(clock):
+    """A child that is forked while another thread is in the sink delivers its own events [B19] [C6]."""
+    emitted, hanging, go = [], threading.Event(), threading.Event()
 
     def sink(event):
-        told.append(event.topic.rpartition(".")[2])
-        if len(told) == 1:
+        emitted.append(event.topic.rpartition(".")[2])
+        if len(emitted) == 1:
             hanging.set()
             go.wait(SAFETY)
 
@@ -105,17 +105,17 @@ def test_fork_while_a_sink_hangs(clock):
     def child():
         breaker.reset()
         breaker.trip()
-        assert told == ["opened", "closed", "opened"]
+        assert emitted == ["opened", "closed", "opened"]
 
     assert fork_and_run(child) == "fine"
     go.set()
     thread.join(SAFETY)
-    assert told == ["opened"]
+    assert emitted == ["opened"]
 
 
 @forks
-def test_fork_while_threads_use_the_breaker(clock):
-    """A child forked at any moment of other threads' calls finds a breaker that works [B19]."""
+def test_a_child_gets_a_working_breaker_from_busy_threads(clock):
+    """A child that is forked at any moment of other threads' calls has a working breaker [B19]."""
     breaker = build(clock, lambda _: None, failure_threshold=2, success_threshold=1, timeout_duration=0)
     stop, running = threading.Event(), threading.Barrier(4)
 
@@ -148,8 +148,8 @@ def test_fork_while_threads_use_the_breaker(clock):
 
 
 @forks
-def test_places_of_the_parents_threads(clock):
-    """A place that a thread of the parent holds is free in the child when its lease has ended [B19] [B4]."""
+def test_a_slot_of_the_parent_is_free_in_the_child_after_its_lease(clock):
+    """A slot that a thread of the parent holds is free in the child when its lease has ended [B19] [B4]."""
     breaker = due_breaker(clock, half_open_max_calls=1, probe_timeout=5)
     permit = breaker.acquire()
 

@@ -25,7 +25,7 @@ def instructions(act):
         return trace
 
     before = sys.gettrace()  # coverage traces as well
-    for _ in range(2):  # Python 3.12 sees nothing the first time
+    for _ in range(2):  # Python 3.12 traces nothing in the first run
         count = 0
         sys.settrace(trace)
         try:
@@ -42,24 +42,24 @@ def run(coroutine):
 
 
 def service(x):
-    """Do nothing."""
+    """Return the argument."""
     return x
 
 
 async def async_service(x):
-    """Do nothing."""
+    """Return the argument."""
     return x
 
 
 @functools.wraps(service)
 def wrapper(*args, **kwargs):
-    """Do nothing around nothing."""
+    """Call `service`, and do nothing else."""
     return service(*args, **kwargs)
 
 
 @functools.wraps(async_service)
 async def async_wrapper(*args, **kwargs):
-    """Do nothing around nothing."""
+    """Await `async_service`, and do nothing else."""
     return await async_service(*args, **kwargs)
 
 
@@ -73,7 +73,7 @@ FULL = FailureRate(window=CountWindow(20))
     ids=["default", "count window", "time window"],
 )
 def test_a_healthy_call_takes_few_instructions(trip, bound):
-    """A decorated call on a closed circuit runs at most so many instructions more than an empty wrapper [B20]."""
+    """A decorated call on a closed circuit runs few instructions more than an empty wrapper [B20]."""
     breaker = CircuitBreaker("api", CircuitBreakerConfig(trip=trip))
     guarded, guarded_async = breaker(service), breaker(async_service)
     for _ in range(30):
@@ -85,7 +85,7 @@ def test_a_healthy_call_takes_few_instructions(trip, bound):
 
 
 def test_a_healthy_block_takes_few_instructions():
-    """So does `with breaker:` around nothing [B20]."""
+    """An empty `with breaker:` on a closed circuit runs few instructions [B20]."""
     breaker = CircuitBreaker("api")
 
     def block():

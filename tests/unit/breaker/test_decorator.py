@@ -1,10 +1,9 @@
-"""The breaker as a decorator: every kind of callable, and what it keeps of each."""
+"""The breaker as a decorator of every kind of callable."""
 
 from __future__ import annotations
 
 import asyncio
 import functools
-import gc
 import inspect
 import warnings
 
@@ -12,26 +11,26 @@ import anyio
 import pytest
 
 from swarmguard import BreakerMode, CircuitOpenError, CircuitState
-from tests.breaker_tools import SAFETY, BoomError, boom, build, due_breaker, fail, open_breaker
+from tests.breaker_tools import SAFETY, BoomError, boom, build, due_breaker, open_breaker
 
 
 def plain(a, /, b: int = 2, *args: str, c: bool = True, **kwargs: float) -> tuple:
-    """Return what came in."""
+    """Return the arguments."""
     return a, b, args, c, kwargs
 
 
 async def coroutine_function(a: int, *, b: str = "x") -> tuple:
-    """Return what came in."""
+    """Return the arguments."""
     return a, b
 
 
 def generator(n: int):
-    """Count."""
+    """Yield 0 to n - 1."""
     yield from range(n)
 
 
 async def async_generator(n: int):
-    """Count."""
+    """Yield 0 to n - 1."""
     for i in range(n):
         yield i
 
@@ -40,7 +39,7 @@ class Callable_:  # noqa: N801 - the obvious name is taken
     """An object that can be called."""
 
     def __call__(self, a: int, b: int = 2) -> tuple:
-        """Return what came in."""
+        """Return the arguments."""
         return a, b
 
 
@@ -48,7 +47,7 @@ class AsyncCallable:
     """An object whose call is a coroutine function."""
 
     async def __call__(self, a: int, b: int = 2) -> tuple:
-        """Return what came in."""
+        """Return the arguments."""
         return a, b
 
 
@@ -63,7 +62,7 @@ def drive(coroutine):
     return caught.value.value
 
 
-# What is kept
+# What a decorated callable keeps
 
 
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.__name__)
@@ -89,15 +88,15 @@ def test_metadata_is_kept(clock, function):
     ],
 )
 def test_kind_is_kept(clock, function):
-    """`inspect` says of a decorated callable what it says of the callable itself [B10]."""
+    """`inspect` reports the same kind for a decorated callable as for the original [B10]."""
     decorated = build(clock)(function)
-    fallen = build(clock).with_fallback(lambda *_: None)(function)
+    with_fallback = build(clock).with_fallback(lambda *_: None)(function)
     for kind in KINDS:
-        assert kind(decorated) == kind(fallen) == kind(function)
+        assert kind(decorated) == kind(with_fallback) == kind(function)
 
 
 def test_object_with_an_async_call_becomes_a_coroutine_function(clock):
-    """An object with an async `__call__`, which `inspect` does not know for async, becomes known for it [B10]."""
+    """A decorated object with an async `__call__` is a coroutine function for `inspect` [B10]."""
     assert inspect.iscoroutinefunction(build(clock)(AsyncCallable()))
     assert inspect.iscoroutinefunction(build(clock)(functools.partial(AsyncCallable(), 1)))
 
@@ -107,13 +106,13 @@ def test_object_with_an_async_call_becomes_a_coroutine_function(clock):
     [Callable_(), AsyncCallable(), functools.partial(plain, 1), functools.partial(plain, c=False)],
     ids=["object", "async object", "partial", "partial with keywords"],
 )
-def test_signature_of_what_is_no_function_is_kept(clock, function):
+def test_signatures_of_objects_and_partials_are_kept(clock, function):
     """Objects and partials keep their signatures [B10]."""
     assert inspect.signature(build(clock)(function)) == inspect.signature(function)
 
 
 @pytest.mark.skipif(not hasattr(inspect, "markcoroutinefunction"), reason="came with Python 3.12")
-def test_marked_coroutine_function(clock):
+def test_a_marked_function_is_a_coroutine_function(clock):
     """A plain function that is marked as a coroutine function is treated as one [B10]."""
 
     @inspect.markcoroutinefunction
@@ -125,11 +124,11 @@ def test_marked_coroutine_function(clock):
     assert drive(decorated()) == (1, "x")
 
 
-# Every kind runs and is guarded
+# Every kind of callable is guarded
 
 
-def test_function(clock):
-    """A decorated function takes and returns what it did, and its outcomes count [B10]."""
+def test_a_decorated_function_is_guarded(clock):
+    """A decorated function takes the same arguments and returns the same results, and its outcomes count [B10]."""
     breaker = build(clock)
     assert breaker(plain)(1, 3, "x", c=False, z=1.5) == (1, 3, ("x",), False, {"z": 1.5})
     with pytest.raises(BoomError):
@@ -140,7 +139,7 @@ def test_function(clock):
 
 
 @pytest.mark.anyio
-async def test_coroutine_function(clock):
+async def test_a_decorated_coroutine_function_is_guarded(clock):
     """A decorated coroutine function is one call from its first step to its end, and its outcomes count [B10]."""
     breaker = build(clock)
     assert await breaker(coroutine_function)(1, b="y") == (1, "y")
@@ -157,8 +156,8 @@ async def test_coroutine_function(clock):
     assert breaker.status().failure_count == 0
 
 
-def test_coroutine_that_is_never_started(clock):
-    """Calling a decorated coroutine function admits nothing: awaiting its coroutine does [B10]."""
+def test_a_coroutine_is_admitted_when_it_is_awaited(clock):
+    """Calling a decorated coroutine function admits nothing; awaiting its coroutine does [B10]."""
     breaker = due_breaker(clock)
     ran = []
 
@@ -179,8 +178,8 @@ def test_coroutine_that_is_never_started(clock):
 
 
 @pytest.mark.anyio
-async def test_coroutine_function_in_tasks(clock):
-    """Coroutines of decorated functions run as tasks like any other, and the breaker's state is shared [B10] [B9]."""
+async def test_guarded_coroutines_run_as_tasks(clock):
+    """Coroutines of decorated functions run as tasks like any other, and share the breaker's state [B10] [B9]."""
     breaker = build(clock)
     done = []
 
@@ -203,7 +202,7 @@ async def test_coroutine_function_in_tasks(clock):
     assert breaker.status().failure_count == 3
 
 
-def test_create_task(clock):
+def test_create_task_takes_a_guarded_coroutine(clock):
     """`asyncio.create_task` takes the coroutine of a decorated function [B10]."""
     decorated = build(clock)(coroutine_function)
 
@@ -213,19 +212,19 @@ def test_create_task(clock):
     assert asyncio.run(main()) == (1, "x")
 
 
-def test_generator_function(clock):
-    """A decorated generator function yields what it did [B10]."""
+def test_a_decorated_generator_function_yields_the_same_items(clock):
+    """A decorated generator function yields the same items [B10]."""
     assert list(build(clock)(generator)(3)) == [0, 1, 2]
 
 
 @pytest.mark.anyio
-async def test_async_generator_function(clock):
-    """A decorated async generator function yields what it did [B10]."""
+async def test_a_decorated_async_generator_function_yields_the_same_items(clock):
+    """A decorated async generator function yields the same items [B10]."""
     assert [item async for item in build(clock)(async_generator)(3)] == [0, 1, 2]
 
 
-def test_methods(clock):
-    """Methods of every sort keep their binding, for instances, classes and subclasses, on either side [B10]."""
+def test_methods_keep_their_binding(clock):
+    """Methods of every kind keep their binding, for instances and classes, in either order of decorators [B10]."""
     breaker = build(clock)
 
     class Service:
@@ -282,8 +281,8 @@ def test_methods(clock):
 
 
 @pytest.mark.anyio
-async def test_async_methods(clock):
-    """Async methods of every sort are coroutine functions and guarded [B10]."""
+async def test_async_methods_are_guarded(clock):
+    """Async methods of every kind are coroutine functions, and are guarded [B10]."""
     breaker = build(clock)
 
     class Service:
@@ -321,8 +320,8 @@ async def test_async_methods(clock):
 
 
 @pytest.mark.anyio
-async def test_partials(clock):
-    """Partials of every kind of function run as they did and are guarded [B10]."""
+async def test_partials_are_guarded(clock):
+    """Partials of every kind of function return the same results, and are guarded [B10]."""
     breaker = build(clock)
     assert breaker(functools.partial(plain, 1))(5) == (1, 5, (), True, {})
     assert await breaker(functools.partial(coroutine_function, 1))(b="z") == (1, "z")
@@ -337,8 +336,8 @@ async def test_partials(clock):
 
 
 @pytest.mark.anyio
-async def test_objects(clock):
-    """Objects with a `__call__`, async or not, run as they did and are guarded [B10]."""
+async def test_callable_objects_are_guarded(clock):
+    """Objects with a `__call__`, async or not, return the same results, and are guarded [B10]."""
     breaker = build(clock)
     assert breaker(Callable_())(1) == (1, 2)
     assert await breaker(AsyncCallable())(1, b=3) == (1, 3)
@@ -349,7 +348,7 @@ async def test_objects(clock):
         await breaker(AsyncCallable())(1)
 
 
-def test_builtins_lambdas_and_bound_methods(clock):
+def test_builtins_lambdas_and_bound_methods_can_be_decorated(clock):
     """Builtin functions, lambdas and methods of builtin types can be decorated [B10]."""
     breaker = build(clock)
     assert breaker(len)("abc") == 3
@@ -358,14 +357,14 @@ def test_builtins_lambdas_and_bound_methods(clock):
 
 
 @pytest.mark.parametrize("value", [None, 1, "name", object()])
-def test_what_cannot_be_called_is_not_decorated(clock, value):
-    """Decorating what cannot be called is a `TypeError` at once [B10]."""
+def test_decorating_a_value_that_is_not_callable_raises(clock, value):
+    """Decorating a value that is not callable raises a `TypeError` at once [B10]."""
     with pytest.raises(TypeError):
         build(clock)(value)
 
 
-def test_arguments_may_have_any_name(clock):
-    """No keyword is taken by the breaker itself [B10] [B12]."""
+def test_keywords_may_have_any_name(clock):
+    """The breaker reserves no keyword of a guarded function [B10] [B12]."""
 
     def take(**kwargs):
         return kwargs
@@ -373,7 +372,7 @@ def test_arguments_may_have_any_name(clock):
     async def take_async(**kwargs):
         return kwargs
 
-    names = {"self": 1, "fn": 2, "func": 3, "function": 4, "gate": 5, "permit": 6, "args": 7, "kwargs": 8, "name": 9}
+    names = {"self": 1, "fn": 2, "func": 3, "function": 4, "core": 5, "permit": 6, "args": 7, "kwargs": 8, "name": 9}
     for breaker in (build(clock), build(clock, record_result=lambda _: False)):
         assert breaker(take)(**names) == names
         assert breaker.call(take, **names) == names
@@ -385,8 +384,8 @@ def test_arguments_may_have_any_name(clock):
     assert drive(breaker.with_fallback(take_async)(take_async)(**names)) == names
 
 
-def test_decorated_twice(clock):
-    """Breakers can be stacked: a call passes both, and the inner one's refusal is neutral to the outer one [B10]."""
+def test_a_function_may_have_two_breakers(clock):
+    """A call passes both breakers of a function, and a refusal of the inner one is neutral to the outer [B10]."""
     outer, inner = build(clock, name="outer"), build(clock, name="inner", failure_threshold=1)
     decorated = outer(inner(boom))
     with pytest.raises(BoomError):
@@ -397,8 +396,8 @@ def test_decorated_twice(clock):
     assert outer.status().failure_count == 1
 
 
-def test_recursion(clock):
-    """A decorated function may call itself: each call counts for itself [B10]."""
+def test_recursive_calls_count_once_each(clock):
+    """A decorated function may call itself, and each call counts [B10]."""
     breaker = build(clock)
 
     @breaker
@@ -412,27 +411,8 @@ def test_recursion(clock):
     assert breaker.status().failure_count == 4
 
 
-def test_plain_function_that_returns_an_awaitable(clock):
-    """A decorated plain function that returns an awaitable raises `TypeError`, and counts nothing [B12]."""
-    breaker = build(clock)
-    fail(breaker)
-
-    @breaker
-    def disguised():
-        return coroutine_function(1)
-
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        for _ in range(2):
-            with pytest.raises(TypeError, match="execute"):
-                disguised()
-        gc.collect()
-    assert caught == []
-    assert breaker.status().failure_count == 1
-
-
-def test_decorated_function_runs_in_every_mode(clock):
-    """A function decorated before a mode is set obeys it, and so does one that ran before [B10] [B16]."""
+def test_a_decorated_function_follows_the_mode(clock):
+    """A decorated function follows a mode that is set later, even after a first call [B10] [B16]."""
     breaker = build(clock)
     decorated = breaker(lambda: 1)
     assert decorated() == 1
@@ -446,8 +426,8 @@ def test_decorated_function_runs_in_every_mode(clock):
 # Fallbacks
 
 
-def test_fallback_answers_refusals(clock):
-    """A refused call is answered by the fallback, which gets the call's arguments [B10]."""
+def test_a_fallback_replaces_a_refused_call(clock):
+    """A refused call returns the result of the fallback, which gets the call's arguments [B10]."""
     breaker = open_breaker(clock)
     ran = []
 
@@ -460,8 +440,8 @@ def test_fallback_answers_refusals(clock):
 
 
 @pytest.mark.parametrize("observer", [None, lambda record: None], ids=["alone", "observed"])
-def test_fallback_leaves_admitted_calls_alone(clock, observer):
-    """An admitted call is answered by the function, and its own exceptions pass and count [B10]."""
+def test_a_fallback_does_not_replace_an_admitted_call(clock, observer):
+    """An admitted call runs the function, whose exceptions pass and count [B10]."""
     breaker = build(clock, observer=observer)
     decorated = breaker.with_fallback(lambda: "cached")(lambda: "fresh")
     assert decorated() == "fresh"
@@ -472,8 +452,8 @@ def test_fallback_leaves_admitted_calls_alone(clock, observer):
 
 
 @pytest.mark.parametrize("reason", ["open", "half_open", "isolated"])
-def test_fallback_answers_every_reason(clock, reason):
-    """The fallback answers refusals whatever their reason is [B10]."""
+def test_a_fallback_replaces_a_call_for_every_reason(clock, reason):
+    """The fallback runs, whatever the reason of the refusal [B10]."""
     breaker = open_breaker(clock, half_open_max_calls=1)
     if reason == "half_open":
         clock.advance(10)
@@ -485,8 +465,8 @@ def test_fallback_answers_every_reason(clock, reason):
         permit.release()
 
 
-def test_fallback_leaves_other_refusals_alone(clock):
-    """Another breaker's refusal is not answered, not even one of the same name, nor one raised by hand [B10]."""
+def test_a_fallback_does_not_replace_other_refusals(clock):
+    """A refusal of another breaker, even one of the same name, or one raised by hand passes [B10]."""
     breaker = build(clock, name="api")
     namesake = open_breaker(clock)
     assert namesake.name == breaker.name
@@ -503,8 +483,8 @@ def test_fallback_leaves_other_refusals_alone(clock):
     assert caught.value is by_hand
 
 
-def test_fallback_may_fail(clock):
-    """The fallback's own exception reaches the caller, and counts nothing [B10]."""
+def test_a_failing_fallback_counts_nothing(clock):
+    """An exception of the fallback reaches the caller, and counts nothing [B10]."""
     breaker = open_breaker(clock)
     before = breaker.status()
     with pytest.raises(BoomError):
@@ -515,8 +495,8 @@ def test_fallback_may_fail(clock):
 @pytest.mark.anyio
 @pytest.mark.parametrize("fallback_is_async", [True, False])
 @pytest.mark.parametrize("observer", [None, lambda record: None], ids=["alone", "observed"])
-async def test_fallback_of_a_coroutine_function(clock, fallback_is_async, observer):
-    """An async function's fallback is awaited if it is async, and may as well be plain [B10]."""
+async def test_a_coroutine_function_may_have_either_kind_of_fallback(clock, fallback_is_async, observer):
+    """The fallback of an async function may be async, and is awaited then, or sync [B10]."""
     breaker = open_breaker(clock, observer=observer)
 
     async def cached(*args):
@@ -532,21 +512,21 @@ async def test_fallback_of_a_coroutine_function(clock, fallback_is_async, observ
     assert await function(1) == ("fresh", 1)
 
 
-def test_async_fallback_of_a_plain_function(clock):
-    """An async fallback of a function that is not async could never be awaited: a `TypeError` at once [B10]."""
+def test_an_async_fallback_of_a_plain_function_raises(clock):
+    """An async fallback of a sync function could not be awaited, and raises a `TypeError` at once [B10]."""
     with pytest.raises(TypeError, match="fallback"):
         build(clock).with_fallback(coroutine_function)(plain)
 
 
 @pytest.mark.parametrize("value", [None, 1, "cached"])
-def test_fallback_must_be_callable(clock, value):
-    """A fallback that cannot be called is a `TypeError` at once [B10]."""
+def test_a_fallback_that_is_not_callable_raises(clock, value):
+    """A fallback that is not callable raises a `TypeError` at once [B10]."""
     with pytest.raises(TypeError, match="fallback"):
         build(clock).with_fallback(value)
 
 
-def test_fallback_of_a_generator_function(clock):
-    """A refused generator yields what the fallback's iterable does [B10]."""
+def test_a_refused_generator_yields_the_items_of_its_fallback(clock):
+    """A refused generator yields the items of the iterable that its fallback returns [B10]."""
     breaker = open_breaker(clock)
     decorated = breaker.with_fallback(lambda n: [-1] * n)(generator)
     assert list(decorated(2)) == [-1, -1]
@@ -555,8 +535,8 @@ def test_fallback_of_a_generator_function(clock):
 
 
 @pytest.mark.anyio
-async def test_fallback_of_an_async_generator_function(clock):
-    """A refused async generator yields what the fallback's async iterable does [B10]."""
+async def test_a_refused_async_generator_yields_the_items_of_its_fallback(clock):
+    """A refused async generator yields the items of the async iterable that its fallback returns [B10]."""
     breaker = open_breaker(clock)
 
     async def cached(n):
@@ -569,8 +549,8 @@ async def test_fallback_of_an_async_generator_function(clock):
     assert [item async for item in decorated(2)] == [0, 1]
 
 
-def test_fallback_on_methods(clock):
-    """Fallbacks work on methods, class methods and static methods; the fallback gets what the function gets [B10]."""
+def test_methods_may_have_fallbacks(clock):
+    """Methods, class methods and static methods may have a fallback, which gets the same arguments [B10]."""
     breaker = open_breaker(clock)
 
     class Service:
@@ -592,15 +572,15 @@ def test_fallback_on_methods(clock):
     assert Service.static_method(1) == ("cached", 1)
 
 
-def test_fallback_keeps_metadata(clock):
-    """A function with a fallback keeps its metadata and signature as well [B10]."""
+def test_metadata_is_kept_with_a_fallback(clock):
+    """A function with a fallback keeps its metadata and its signature [B10]."""
     decorated = build(clock).with_fallback(lambda *_: None)(plain)
     assert (decorated.__name__, decorated.__doc__, decorated.__wrapped__) == (plain.__name__, plain.__doc__, plain)
     assert inspect.signature(decorated) == inspect.signature(plain)
 
 
-def test_exception_of_the_function_has_no_context(clock):
-    """A fallback that raises is not chained to anything but the refusal that it answers [B10]."""
+def test_an_exception_of_a_fallback_has_no_cause(clock):
+    """An exception of the fallback has no cause, and no context but the refusal [B10]."""
     breaker = open_breaker(clock)
     with pytest.raises(BoomError) as caught:
         breaker.with_fallback(boom)(lambda: "fresh")()

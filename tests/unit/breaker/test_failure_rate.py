@@ -1,4 +1,4 @@
-"""Tripping on the share of failed or slow calls."""
+"""Tripping by the share of failed or slow calls."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def take(breaker, clock, seconds, *, good=True):
     ("threshold", "size", "failures"),
     [(0.5, 10, 5), (0.5, 9, 5), (0.3, 10, 3), (0.07, 100, 7), (0.29, 100, 29), (0.57, 100, 57), (1.0, 4, 4)],
 )
-def test_share_at_the_threshold_trips(clock, threshold, size, failures, failures_first):
-    """The share of failed calls at or over the threshold opens the circuit; one failure fewer does not [B17]."""
+def test_the_failure_rate_trips_at_its_threshold(clock, threshold, size, failures, failures_first):
+    """A failure rate at or above the threshold opens the circuit; one failure fewer does not [B17]."""
     for failed, state in ((failures - 1, CircuitState.CLOSED), (failures, CircuitState.OPEN)):
         breaker = rate(clock, threshold=threshold, window=CountWindow(size), minimum_calls=size)
         calls = sorted([fail] * failed + [succeed] * (size - failed), key=lambda call: (call is fail) != failures_first)
@@ -50,8 +50,8 @@ def test_share_at_the_threshold_trips(clock, threshold, size, failures, failures
         assert breaker.state is state
 
 
-def test_success_may_be_the_call_that_trips(clock, events):
-    """The question is asked after every recorded call, after a success too [B17]."""
+def test_a_success_may_trip(clock, events):
+    """The rates are compared after every recorded call, even after a success [B17]."""
     breaker = rate(clock, events, window=CountWindow(4))
     fail(breaker, 3)
     assert breaker.state is CircuitState.CLOSED
@@ -76,8 +76,8 @@ def test_success_may_be_the_call_that_trips(clock, events):
         (TimeWindow(10), 500, 500),
     ],
 )
-def test_minimum_calls(clock, window, minimum, enough):
-    """Before the window holds `minimum_calls` nothing trips; None means 20, or a smaller count window's size [B17]."""
+def test_nothing_trips_before_minimum_calls(clock, window, minimum, enough):
+    """Nothing trips before `minimum_calls` calls; None means 20, or the size of a smaller count window [B17]."""
     breaker = rate(clock, window=window, minimum_calls=minimum)
     fail(breaker, enough - 1)
     assert breaker.state is CircuitState.CLOSED
@@ -85,8 +85,8 @@ def test_minimum_calls(clock, window, minimum, enough):
     assert breaker.state is CircuitState.OPEN
 
 
-def test_default_policy(clock):
-    """By default half of the last hundred calls, twenty at least, open the circuit [B17]."""
+def test_the_default_policy_trips_at_half_of_the_last_hundred_calls(clock):
+    """By default, half of the last hundred calls, and at least twenty calls, open the circuit [B17]."""
     breaker = rate(clock)
     assert FailureRate() == FailureRate(threshold=0.5, window=CountWindow(100), slow_call_rate=1.0)
     succeed(breaker, 60)
@@ -96,8 +96,8 @@ def test_default_policy(clock):
     assert breaker.state is CircuitState.OPEN
 
 
-def test_count_window_slides(clock):
-    """A count window looks at the latest calls alone [B17]."""
+def test_a_count_window_holds_the_latest_calls(clock):
+    """A count window holds the latest calls only [B17]."""
     breaker = rate(clock, threshold=0.5, window=CountWindow(10))
     for _ in range(10):
         fail(breaker, 4)
@@ -110,8 +110,8 @@ def test_count_window_slides(clock):
 
 
 @pytest.mark.parametrize("size", [1, 2, 5, 33])
-def test_count_window_counts_exactly(clock, size):
-    """However calls alternate, the failures counted are those of the last calls [B17]."""
+def test_a_count_window_counts_exactly(clock, size):
+    """Whatever the order of outcomes, `failure_count` is the number of failures among the latest calls [B17]."""
     breaker = rate(clock, threshold=1.0, window=CountWindow(size + 1))
     history = []
     for number in range(300):
@@ -122,8 +122,8 @@ def test_count_window_counts_exactly(clock, size):
     assert breaker.state is CircuitState.CLOSED
 
 
-def test_full_window_of_successes_notices_failures(clock):
-    """A window that was full of successes for long opens as soon as the share is reached [B17]."""
+def test_a_window_full_of_successes_trips_on_new_failures(clock):
+    """A window that has long been full of successes trips as soon as the rate is reached [B17]."""
     breaker = rate(clock, threshold=0.2, window=CountWindow(10))
     succeed(breaker, 1000)
     fail(breaker)
@@ -133,7 +133,7 @@ def test_full_window_of_successes_notices_failures(clock):
 
 
 def test_neutral_calls_are_not_in_the_window(clock):
-    """Neutral calls take no room in the window [B17] [B6]."""
+    """Neutral calls do not enter the window [B17] [B6]."""
     breaker = rate(clock, window=CountWindow(4))
     fail(breaker, 2)
     neutral(breaker, 10)
@@ -145,7 +145,7 @@ def test_neutral_calls_are_not_in_the_window(clock):
 
 
 def test_refused_calls_are_not_in_the_window(clock):
-    """Refusals are no calls of the service [B17]."""
+    """Refused calls do not enter the window [B17]."""
     breaker = rate(clock, window=CountWindow(4), config={"success_threshold": 1, "timeout_duration": 10})
     fail(breaker, 4)
     for _ in range(10):
@@ -156,7 +156,7 @@ def test_refused_calls_are_not_in_the_window(clock):
 
 
 def test_closing_starts_an_empty_window(clock):
-    """A circuit that closed again starts with an empty window [B17]."""
+    """A circuit that closes again starts with an empty window [B17]."""
     breaker = rate(clock, window=CountWindow(4), config={"success_threshold": 1, "timeout_duration": 10})
     fail(breaker, 4)
     clock.advance(10)
@@ -168,8 +168,8 @@ def test_closing_starts_an_empty_window(clock):
     assert breaker.state is CircuitState.OPEN
 
 
-def test_breakers_of_one_policy_do_not_share_a_window(clock):
-    """A policy is a value: each breaker has a window of its own [B17]."""
+def test_breakers_of_one_policy_have_separate_windows(clock):
+    """Each breaker has a window of its own, even if breakers share a policy [B17]."""
     policy = FailureRate(window=CountWindow(2))
     one, two = build(clock, trip=policy), build(clock, trip=policy)
     fail(one, 2)
@@ -179,8 +179,8 @@ def test_breakers_of_one_policy_do_not_share_a_window(clock):
 # Time windows
 
 
-def test_time_window_forgets_on_the_edge(clock):
-    """A time window holds a call until it is as old as the window is long, to the nanosecond [B17]."""
+def test_a_call_leaves_a_time_window_to_the_nanosecond(clock):
+    """A call leaves a time window, to the nanosecond, when it is as old as the window is long [B17]."""
     breaker = rate(clock, window=TimeWindow(10), minimum_calls=2)
     fail(breaker)
     clock.advance(10 - 1e-9)
@@ -194,8 +194,8 @@ def test_time_window_forgets_on_the_edge(clock):
     assert breaker.state is CircuitState.OPEN
 
 
-def test_time_window_forgets_over_an_idle_gap(clock):
-    """However long nothing is called, old calls do not come back [B17]."""
+def test_a_time_window_is_empty_after_an_idle_gap(clock):
+    """After an idle gap of any length, old calls are no longer in a time window [B17]."""
     breaker = rate(clock, window=TimeWindow(10), minimum_calls=4)
     for gap in (10, 11, 3600, 86_400 * 365):
         fail(breaker, 3)
@@ -206,8 +206,8 @@ def test_time_window_forgets_over_an_idle_gap(clock):
         clock.advance(gap)
 
 
-def test_time_window_slides(clock):
-    """One failure a second in a window of ten seconds is ten failures, never more [B17]."""
+def test_a_time_window_holds_the_latest_seconds(clock):
+    """With one failure a second, a window of ten seconds holds ten failures, never more [B17]."""
     breaker = rate(clock, window=TimeWindow(10), minimum_calls=11)
     for second in range(100):
         fail(breaker)
@@ -219,8 +219,8 @@ def test_time_window_slides(clock):
     assert breaker.state is CircuitState.OPEN
 
 
-def test_time_window_forgets_successes_too(clock):
-    """Successes that the window has forgotten do not dilute the share [B17]."""
+def test_successes_leave_a_time_window_too(clock):
+    """Successes that have left the window do not dilute the failure rate [B17]."""
     breaker = rate(clock, window=TimeWindow(10), minimum_calls=2)
     succeed(breaker, 100)
     clock.advance(9)
@@ -231,8 +231,8 @@ def test_time_window_forgets_successes_too(clock):
     assert breaker.state is CircuitState.OPEN
 
 
-def test_time_window_takes_a_timedelta(clock):
-    """A time window may be given as a `timedelta` [B17]."""
+def test_a_time_window_takes_a_timedelta(clock):
+    """The length of a time window may be a `timedelta` [B17]."""
     breaker = rate(clock, window=TimeWindow(timedelta(minutes=1)), minimum_calls=2)
     fail(breaker)
     clock.advance(59)
@@ -240,8 +240,8 @@ def test_time_window_takes_a_timedelta(clock):
     assert breaker.state is CircuitState.OPEN
 
 
-def test_busy_time_window(clock):
-    """A window of thousands of calls counts them all, and forgets them all [B17]."""
+def test_a_busy_time_window_counts_every_call(clock):
+    """A window of thousands of calls counts every one in a bounded number of buckets, and drops every one [B17]."""
     breaker = rate(clock, window=TimeWindow(10), minimum_calls=100_000)
     for _ in range(4000):
         breaker.acquire().fail()
@@ -254,21 +254,18 @@ def test_busy_time_window(clock):
     assert breaker.status().failure_count == 0
 
 
-# Slow calls
-
-
 # Deferred successes
 
 
-class Meeting(deque):
-    """A queue of deferred successes in which something else happens right before or right after one is added."""
+class InterruptedQueue(deque):
+    """A queue of deferred successes that calls `before` or `after` around each addition."""
 
     def __init__(self, before=None, after=None):
         super().__init__()
         self.before, self.after = before, after
 
     def append(self, moment):
-        """Add a moment, and let the rest happen."""
+        """Add a moment, and make the calls."""
         if self.before:
             self.before()
         super().append(moment)
@@ -282,42 +279,42 @@ def deferred_of(breaker):
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_success_that_meets_a_failure_is_counted_once(clock, when):
-    """A success that is deferred at the instant of a failure is counted once, and may be the one that trips [B17].
+def test_a_success_deferred_during_a_failure_is_counted_once(clock, when):
+    """A success that is deferred during a failure is counted once, and may be the one that trips [B17].
 
     Deferred before the failure, it is counted with it; deferred after it, it is recorded and compared.
     """
     breaker = rate(clock, window=TimeWindow(10), minimum_calls=3)
-    deferred_of(breaker)._moments = Meeting(**{when: lambda: fail(breaker, 2)})
+    deferred_of(breaker)._moments = InterruptedQueue(**{when: lambda: fail(breaker, 2)})
     breaker(lambda: None)()
     assert breaker.state is CircuitState.OPEN
 
 
-def test_success_that_was_counted_meanwhile_is_not_recorded_again(clock):
-    """A deferred success that a failure has already counted is not counted again [B17]."""
+def test_a_deferred_success_is_not_counted_twice(clock):
+    """A deferred success that a failure has already counted is not recorded again [B17]."""
     breaker = rate(clock, window=TimeWindow(10), minimum_calls=4)
-    deferred_of(breaker)._moments = Meeting(after=lambda: fail(breaker, 2))
+    deferred_of(breaker)._moments = InterruptedQueue(after=lambda: fail(breaker, 2))
     breaker(lambda: None)()
     assert breaker.state is CircuitState.CLOSED  # three calls, not four
 
 
-def test_success_after_a_failure_has_counted_the_deferred_is_recorded():
-    """A success that comes after a failure has emptied the queue must be recorded, since it may trip [B17]."""
-    answers = []
+def test_a_success_after_a_failure_is_not_deferred():
+    """A success that comes after a failure has emptied the queue is recorded, since it may trip [B17]."""
+    added = []
 
-    class Overtaken(DeferredSuccesses):
+    class AddsAfterTake(DeferredSuccesses):
         def take(self):
             taken = super().take()
-            answers.append(self.add(0.0))
+            added.append(self.add(0.0))
             return taken
 
     counter = TimeWindowCounter(10.0, RateThresholds(20, 0.5, 1.0))
-    counter.deferred = Overtaken(allowed=True)
+    counter.deferred = AddsAfterTake(allowed=True)
     counter.record(True, False, 0.0)
-    assert answers == [False]
+    assert added == [False]
 
 
-def test_deferred_successes_are_forgotten_each_at_its_own_time(clock):
+def test_each_deferred_success_leaves_the_window_at_its_own_age(clock):
     """A deferred success leaves the window at its own age, not at the age of the moment when it was counted [B17]."""
     breaker = rate(clock, window=TimeWindow(10), minimum_calls=4)
     service = breaker(lambda: None)
@@ -331,16 +328,16 @@ def test_deferred_successes_are_forgotten_each_at_its_own_time(clock):
     assert breaker.state is CircuitState.OPEN  # four, and half of them failed
 
 
-def test_consecutive_failures_defer_nothing():
-    """The policy of consecutive failures defers no success: a success that ends a row is recorded [B1]."""
+def test_the_consecutive_policy_defers_no_success():
+    """`ConsecutiveFailures` defers no success, since a success resets its count [B1]."""
     assert ConsecutiveFailures().new_counter().deferred is None
 
 
-def test_when_a_success_need_not_be_recorded():
+def test_a_success_is_skipped_or_deferred_where_it_cannot_trip():
     """A success that changes nothing is skipped, and one that cannot trip is deferred [B1] [B17].
 
-    Only the cost shows it, so the counters are asked: before the first success, before each one until and after the
-    window is full, and before, with and after a failure.
+    Only the cost shows this, so the test reads the counters: before the first success, before each one until and after
+    the window is full, and before, with and after a failure.
     """
     assert not ConsecutiveFailures().new_counter().counts_successes
     full = FailureRate(window=CountWindow(4), minimum_calls=2).new_counter()
@@ -359,31 +356,31 @@ def test_when_a_success_need_not_be_recorded():
     assert timed.deferred.allowed
 
 
-def test_deferred_success_that_another_thread_takes_back(clock):
+def test_a_deferred_success_that_is_taken_back_is_recorded(clock):
     """A deferred success that its thread takes back while they are counted is recorded by that thread [B17]."""
 
-    class Elusive(deque):
+    class QueueThatShrinks(deque):
         def __len__(self):
             return super().__len__() + 1
 
     breaker = rate(clock, window=TimeWindow(10), minimum_calls=2)
-    deferred_of(breaker)._moments = Elusive()
+    deferred_of(breaker)._moments = QueueThatShrinks()
     breaker(lambda: None)()
     fail(breaker)
     assert breaker.state is CircuitState.OPEN
 
 
-def test_the_limit_of_deferred_successes(monkeypatch):
-    """As many successes as the limit are deferred, and not one more [B17]."""
+def test_successes_are_deferred_up_to_the_limit(monkeypatch):
+    """Successes are deferred up to the limit, and not one more [B17]."""
     monkeypatch.setattr(DeferredSuccesses, "LIMIT", 3)
     deferred = DeferredSuccesses(allowed=True)
     assert [deferred.add(0.0) for _ in range(5)] == [True, True, True, False, False]
 
 
-def test_buckets_are_shared_from_the_limit_on(monkeypatch):
-    """Up to the limit each moment has its own bucket; past it, calls a thousandth of the window apart share one [B17].
+def test_buckets_are_shared_past_their_limit(monkeypatch):
+    """Up to the limit each moment has a bucket; past it, calls within a thousandth of the window share one [B17].
 
-    Here the limit is four buckets, so that calls up to a quarter of the window apart share one.
+    Here the limit is four buckets, so calls up to a quarter of the window apart share one.
     """
     monkeypatch.setattr(TimeWindowCounter, "EXACT_BUCKETS", 4)
     counter = FailureRate(window=TimeWindow(8), minimum_calls=100).new_counter()
@@ -415,8 +412,8 @@ def test_no_deferred_success_is_slow(window):
     assert counter.record(False, False, 0.0) is False
 
 
-def test_deferred_successes_are_bounded(clock):
-    """The queue of deferred successes is bounded: memory does not grow with the number of calls [B17]."""
+def test_the_queue_of_deferred_successes_is_bounded(clock):
+    """The queue of deferred successes is bounded, so memory does not grow with the number of calls [B17]."""
     breaker = rate(clock, window=TimeWindow(10))
     counter, service = breaker._core.closed_period.counter, breaker(lambda: None)
     for _ in range(5 * DeferredSuccesses.LIMIT):
@@ -426,8 +423,8 @@ def test_deferred_successes_are_bounded(clock):
 
 
 @pytest.mark.parametrize("mode", [BreakerMode.DISABLED, BreakerMode.ISOLATED])
-def test_success_under_a_new_mode_is_not_jotted_down(clock, mode):
-    """A call that ends under a mode is counted as the mode says, however it came in [B16]."""
+def test_a_success_under_a_new_mode_is_not_deferred(clock, mode):
+    """A call that ends under a new mode is counted as that mode says, on whatever path it was admitted [B16]."""
     breaker = rate(clock, window=TimeWindow(10), minimum_calls=2)
 
     @breaker
@@ -441,9 +438,12 @@ def test_success_under_a_new_mode_is_not_jotted_down(clock, mode):
     assert (breaker.state is CircuitState.OPEN) == counted
 
 
+# Slow calls
+
+
 @pytest.mark.parametrize("window", [CountWindow(4), TimeWindow(1000)], ids=["count", "time"])
-def test_slow_calls_trip(clock, window):
-    """The share of slow calls at or over `slow_call_rate` opens the circuit, though all succeed [B17]."""
+def test_slow_calls_trip_at_their_rate(clock, window):
+    """A share of slow calls at or above `slow_call_rate` opens the circuit, even if all of them succeed [B17]."""
     breaker = rate(clock, window=window, minimum_calls=4, slow_call_duration=2, slow_call_rate=0.5)
     take(breaker, clock, 2)
     for _ in range(2):
@@ -453,8 +453,8 @@ def test_slow_calls_trip(clock, window):
     assert breaker.state is CircuitState.OPEN
 
 
-def test_edge_of_slow(clock):
-    """A call is slow that takes `slow_call_duration` or longer [B17]."""
+def test_a_call_is_slow_from_slow_call_duration_on(clock):
+    """A call that takes `slow_call_duration` or longer is slow [B17]."""
     breaker = rate(clock, window=CountWindow(1), slow_call_duration=2)
     take(breaker, clock, 2 - 1e-9)
     assert breaker.state is CircuitState.CLOSED
@@ -462,8 +462,8 @@ def test_edge_of_slow(clock):
     assert breaker.state is CircuitState.OPEN
 
 
-def test_slow_rate_of_one_by_default(clock):
-    """By default every call of the window must be slow to open the circuit [B17]."""
+def test_by_default_every_call_must_be_slow_to_trip(clock):
+    """By default, every call of the window must be slow to open the circuit [B17]."""
     breaker = rate(clock, window=CountWindow(3), slow_call_duration=timedelta(seconds=2))
     for seconds in (2, 2, 1, 2, 2):
         take(breaker, clock, seconds)
@@ -472,7 +472,7 @@ def test_slow_rate_of_one_by_default(clock):
     assert breaker.state is CircuitState.OPEN
 
 
-def test_a_quick_call_leaves_the_window_alone(clock):
+def test_a_quick_call_takes_no_slow_call_with_it(clock):
     """A quick call that is pushed out of a full window takes no slow call with it [B17]."""
     breaker = rate(clock, window=CountWindow(4), slow_call_duration=2)
     for seconds in (1, 1, 2, 2, 2):
@@ -483,31 +483,31 @@ def test_a_quick_call_leaves_the_window_alone(clock):
 
 
 def test_without_a_duration_no_call_is_slow(clock):
-    """Without `slow_call_duration` a call may take as long as it likes [B17]."""
+    """Without `slow_call_duration` no call is slow, however long it takes [B17]."""
     breaker = rate(clock, window=CountWindow(2), slow_call_rate=0.1)
     for _ in range(10):
         take(breaker, clock, 86_400)
     assert breaker.state is CircuitState.CLOSED
 
 
-def test_slow_calls_are_forgotten_with_their_moment():
+def test_slow_calls_of_one_moment_leave_the_window_together():
     """Slow calls of one moment are counted together, and leave a time window together [B17]."""
-    tally = FailureRate(
+    counter = FailureRate(
         window=TimeWindow(10), minimum_calls=4, slow_call_duration=1, slow_call_rate=0.9, threshold=1.0
     ).new_counter()
     for moment in (0.0, 0.0, 5.0, 10.0):  # the first two have left the window when the last comes
-        assert not tally.record(False, True, moment)
-    assert not tally.record(False, False, 10.0)
-    assert not tally.record(False, True, 10.0)  # three of four
-    assert not tally.record(False, True, 10.0)
-    assert not tally.record(False, True, 10.0)
-    assert not tally.record(False, True, 10.0)
-    assert not tally.record(False, True, 10.0)
-    assert not tally.record(False, True, 10.0)  # eight of nine
-    assert tally.record(False, True, 10.0)  # nine of ten
+        assert not counter.record(False, True, moment)
+    assert not counter.record(False, False, 10.0)
+    assert not counter.record(False, True, 10.0)  # three of four
+    assert not counter.record(False, True, 10.0)
+    assert not counter.record(False, True, 10.0)
+    assert not counter.record(False, True, 10.0)
+    assert not counter.record(False, True, 10.0)
+    assert not counter.record(False, True, 10.0)  # eight of nine
+    assert counter.record(False, True, 10.0)  # nine of ten
 
 
-def test_slow_and_failed_shares_are_asked_each_for_itself(clock):
+def test_slow_and_failed_calls_are_not_added_up(clock):
     """Slow calls and failed ones are not added up, but a failed call may be slow as well [B17]."""
     policy = {"window": CountWindow(4), "threshold": 0.5, "slow_call_duration": 2, "slow_call_rate": 0.5}
     breaker = rate(clock, **policy)
@@ -525,15 +525,15 @@ def test_slow_and_failed_shares_are_asked_each_for_itself(clock):
 
 
 @pytest.mark.parametrize("good", [True, False])
-def test_call_slower_than_the_window_counts(clock, good):
+def test_a_call_longer_than_the_window_counts(clock, good):
     """A call that takes longer than the time window is recorded when it ends [B17]."""
     breaker = rate(clock, window=TimeWindow(10), minimum_calls=1, slow_call_duration=5)
     take(breaker, clock, 60, good=good)
     assert breaker.state is CircuitState.OPEN
 
 
-def test_slow_calls_on_every_face(clock):
-    """Blocks, permits, decorated functions and generators are measured as calls are [B17]."""
+def test_slow_calls_count_on_every_face(clock):
+    """Blocks, permits, decorated functions and generators are timed like calls [B17]."""
 
     def block(breaker):
         with breaker:
@@ -572,8 +572,8 @@ def test_slow_calls_on_every_face(clock):
 # Half-open and other policies
 
 
-def test_half_open_is_by_successes_and_failures(clock):
-    """In half-open one failure opens and `success_threshold` successes close, slow ones too: no rate [B17]."""
+def test_a_half_open_circuit_compares_no_rates(clock):
+    """In half-open, one failure opens and `success_threshold` successes close, even slow ones [B17]."""
     config = {"success_threshold": 2, "timeout_duration": 10}
     breaker = rate(clock, window=CountWindow(10), minimum_calls=2, slow_call_duration=1, config=config)
     fail(breaker, 2)
@@ -589,8 +589,8 @@ def test_half_open_is_by_successes_and_failures(clock):
 
 
 @pytest.mark.parametrize("threshold", [1, 3])
-def test_consecutive_failures(clock, threshold):
-    """`ConsecutiveFailures(n)` opens at the n-th failure in a row [B17] [B1]."""
+def test_consecutive_failures_open_at_their_threshold(clock, threshold):
+    """`ConsecutiveFailures(n)` opens at the n-th consecutive failure [B17] [B1]."""
     breaker = build(clock, trip=ConsecutiveFailures(threshold))
     for _ in range(3):
         fail(breaker, threshold - 1)
@@ -601,6 +601,6 @@ def test_consecutive_failures(clock, threshold):
     assert breaker.state is CircuitState.OPEN
 
 
-def test_consecutive_failures_default():
-    """`ConsecutiveFailures()` is five in a row [B17]."""
+def test_consecutive_failures_are_five_by_default():
+    """`ConsecutiveFailures()` opens at the fifth consecutive failure [B17]."""
     assert ConsecutiveFailures() == ConsecutiveFailures(5) == ConsecutiveFailures(threshold=5)

@@ -1,4 +1,4 @@
-"""Guarded generators: one call each, and in everything else as they were."""
+"""Guarded generators: each is one call, and otherwise behaves as without the guard."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import pytest
 from swarmguard import CircuitOpenError, CircuitState
 from tests.breaker_tools import BoomError, build, due_breaker, fail, half_open_breaker, in_thread, open_breaker
 
-LAST_STEP = pytest.mark.skipif(sys.version_info < (3, 13), reason="close() answers since Python 3.13")
+CLOSE_RETURNS = pytest.mark.skipif(sys.version_info < (3, 13), reason="close() returns a value since Python 3.13")
 
 
 def counts(breaker):
-    """Return what a half-open breaker has counted: its state, its successes, its places held."""
+    """Return the state, the successes and the held slots of a half-open breaker."""
     status = breaker.status()
     return status.state, status.success_count, status.half_open_calls
 
@@ -49,16 +49,16 @@ def echo():
 
 
 def failing():
-    """Fail in mid-iteration."""
+    """Fail after the first item."""
     yield 1
     raise BoomError
 
 
-# One call each
+# Each generator is one call
 
 
 def test_a_generator_is_admitted_at_its_first_step(clock):
-    """Making a generator admits nothing; its first step does, and it holds its place until it ends [B11]."""
+    """Making a generator admits nothing; its first step does, and it holds its slot until it ends [B11]."""
     breaker = half_open_breaker(clock)
     iterator = breaker(count_to)(2)
     assert counts(breaker) == NOTHING
@@ -89,7 +89,7 @@ def test_a_generator_is_refused_at_its_first_step(clock):
 
 
 def test_a_generator_runs_on_when_the_circuit_opens(clock):
-    """A generator that was admitted runs to its end, whatever the circuit does meanwhile [B11]."""
+    """A generator that was admitted runs to its end, even if the circuit opens meanwhile [B11]."""
     breaker = build(clock, failure_threshold=1)
     iterator = breaker(count_to)(3)
     next(iterator)
@@ -98,15 +98,15 @@ def test_a_generator_runs_on_when_the_circuit_opens(clock):
     assert breaker.state is CircuitState.OPEN
 
 
-def test_ending_is_one_success(clock):
+def test_a_generator_is_one_success(clock):
     """A generator of many items is one success [B11]."""
     breaker = half_open_breaker(clock, success_threshold=10)
     assert list(breaker(count_to)(100)) == list(range(1, 101))
     assert counts(breaker) == SUCCESS
 
 
-def test_raising_is_classified(clock):
-    """A failure in mid-iteration counts and reaches the caller as it is [B11]."""
+def test_an_exception_of_a_generator_is_classified(clock):
+    """A failure in the middle of an iteration counts, and reaches the caller unchanged [B11]."""
     breaker = half_open_breaker(clock)
     error = BoomError()
 
@@ -124,8 +124,8 @@ def test_raising_is_classified(clock):
     assert counts(breaker) == FAILURE
 
 
-def test_raising_is_classified_by_the_filters(clock):
-    """An exception that is ignored, or taken for a success, is so in a generator too [B11] [B6]."""
+def test_the_exception_filters_apply_to_a_generator(clock):
+    """An exception of a generator that is ignored, or is a success, is classified as such [B11] [B6]."""
     breaker = half_open_breaker(clock, ignore_exceptions=BoomError)
     with pytest.raises(BoomError):
         list(breaker(failing)())
@@ -137,7 +137,7 @@ def test_raising_is_classified_by_the_filters(clock):
 
 
 def test_closed_circuit_counts_generators(clock):
-    """In a closed circuit as well a generator that ends clears the streak, and one that raises adds to it [B11]."""
+    """In a closed circuit, an ended generator resets the consecutive failures, and a failed one adds to them [B11]."""
     breaker = build(clock, failure_threshold=3)
     for _ in range(2):
         with pytest.raises(BoomError):
@@ -148,7 +148,7 @@ def test_closed_circuit_counts_generators(clock):
 
 
 def test_break_is_neutral(clock):
-    """Leaving a loop early is neither a success nor a failure, and frees the place [B11]."""
+    """Leaving a loop early is neutral, and frees the slot [B11]."""
     breaker = half_open_breaker(clock)
     for item in breaker(count_to)(5):
         assert counts(breaker) == UNDER_WAY
@@ -158,8 +158,8 @@ def test_break_is_neutral(clock):
     assert counts(breaker) == NOTHING
 
 
-def test_break_leaves_the_streak(clock):
-    """Leaving a loop early neither adds to the streak nor clears it [B11]."""
+def test_break_leaves_the_consecutive_failures(clock):
+    """Leaving a loop early neither adds to the consecutive failures nor resets them [B11]."""
     breaker = build(clock, failure_threshold=2)
     fail(breaker)
     for _ in breaker(count_to)(5):
@@ -169,7 +169,7 @@ def test_break_leaves_the_streak(clock):
 
 
 def test_close_is_neutral(clock):
-    """`close` ends a generator at once, runs its cleanup, counts nothing and frees the place [B11]."""
+    """`close` ends a generator at once, runs its cleanup, counts nothing and frees the slot [B11]."""
     breaker = half_open_breaker(clock)
     cleaned = []
 
@@ -191,7 +191,7 @@ def test_close_is_neutral(clock):
     assert counts(breaker) == NOTHING
 
 
-def test_close_before_the_first_step(clock):
+def test_close_before_the_first_step_counts_nothing(clock):
     """A generator that is closed before its first step neither runs nor counts [B11]."""
     breaker = due_breaker(clock)
     ran = []
@@ -208,8 +208,8 @@ def test_close_before_the_first_step(clock):
     assert (breaker.state, ran) == (CircuitState.OPEN, [])
 
 
-def test_dropped_generator_frees_its_place(clock):
-    """A suspended generator that nobody refers to any more frees its place, out of a reference cycle too [B11]."""
+def test_a_dropped_generator_frees_its_slot(clock):
+    """A suspended generator that is garbage-collected frees its slot, also out of a reference cycle [B11]."""
     breaker = half_open_breaker(clock)
     iterator = breaker(count_to)(5)
     next(iterator)
@@ -224,17 +224,17 @@ def test_dropped_generator_frees_its_place(clock):
     assert counts(breaker) == NOTHING
 
 
-# As without the decorator
+# The same behaviour as without the guard
 
 
 def plain(function):
-    """Leave a function undecorated."""
+    """Return the function undecorated."""
     return function
 
 
 @pytest.fixture(params=["plain", "closed", "half-open", "observed"])
 def guard(request, clock):
-    """Give decorators under all of which a generator must behave the same."""
+    """Give each decorator under which a generator must behave the same."""
     if request.param == "plain":
         return plain
     if request.param == "observed":
@@ -242,22 +242,22 @@ def guard(request, clock):
     return build(clock) if request.param == "closed" else half_open_breaker(clock, success_threshold=1000)
 
 
-def test_send(guard):
-    """`send` reaches the generator and brings the next item back [B11]."""
+def test_send_returns_the_next_item(guard):
+    """`send` reaches the generator, and returns the next item [B11]."""
     iterator = guard(echo)()
     assert next(iterator) is None
     assert [iterator.send(value) for value in ("a", None, 0)] == ["a", None, 0]
 
 
-def test_send_before_the_start(guard):
-    """Sending a value into a generator that has not started is a `TypeError` [B11]."""
+def test_send_before_the_start_raises(guard):
+    """Sending a value into a generator that has not started raises a `TypeError` [B11]."""
     iterator = guard(echo)()
     with pytest.raises(TypeError, match="just-started"):
         iterator.send(1)
 
 
-def test_throw(guard):
-    """`throw` raises in the generator, which may handle it and go on [B11]."""
+def test_throw_raises_in_the_generator(guard):
+    """`throw` raises in the generator, which may handle the exception and go on [B11]."""
     iterator = guard(echo)()
     next(iterator)
     assert iterator.throw(ValueError("caught")) == "caught"
@@ -270,7 +270,7 @@ def test_throw(guard):
         next(iterator)
 
 
-def test_throw_is_classified(clock):
+def test_an_exception_that_is_thrown_in_counts_if_it_comes_out(clock):
     """An exception that is thrown in and handled does not count; one that comes out does [B11]."""
     breaker = half_open_breaker(clock)
     iterator = breaker(echo)()
@@ -282,8 +282,8 @@ def test_throw_is_classified(clock):
     assert counts(breaker) == FAILURE
 
 
-def test_throw_before_the_start(guard):
-    """An exception thrown into a generator that has not started comes out, and the generator is over [B11]."""
+def test_throw_before_the_start_ends_the_generator(guard):
+    """An exception that is thrown into a generator before its start comes out, and ends the generator [B11]."""
     iterator = guard(echo)()
     error = ValueError()
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the very object
@@ -294,7 +294,7 @@ def test_throw_before_the_start(guard):
 
 
 def test_throw_before_the_start_counts_nothing(clock):
-    """A generator that never took its first step is no call [B11]."""
+    """A generator that never took its first step is not a call [B11]."""
     breaker = due_breaker(clock)
     iterator = breaker(echo)()
     with pytest.raises(KeyError):
@@ -302,16 +302,16 @@ def test_throw_before_the_start_counts_nothing(clock):
     assert breaker.state is CircuitState.OPEN
 
 
-def test_return_value(guard):
-    """The return value comes with the `StopIteration` [B11]."""
+def test_the_return_value_is_kept(guard):
+    """The `StopIteration` carries the return value [B11]."""
     iterator = guard(count_to)(0)
     with pytest.raises(StopIteration) as caught:
         next(iterator)
     assert caught.value.value == "done"
 
 
-def test_yield_from_a_guarded_generator(guard):
-    """`yield from` passes items, values sent, exceptions thrown and the return value through the guard [B11]."""
+def test_yield_from_passes_everything_through_the_guard(guard):
+    """`yield from` passes items, sent values, thrown exceptions and the return value through the guard [B11]."""
 
     def outer():
         result = yield from guard(echo)()
@@ -324,8 +324,8 @@ def test_yield_from_a_guarded_generator(guard):
     assert iterator.send("stop") == ("result", ["a", "b", "stop"])
 
 
-def test_yield_from_inside_a_guarded_generator(guard):
-    """A guarded generator may delegate to another [B11]."""
+def test_a_guarded_generator_may_delegate(guard):
+    """A guarded generator may delegate to another generator [B11]."""
 
     @guard
     def outer():
@@ -340,8 +340,8 @@ def test_yield_from_inside_a_guarded_generator(guard):
     assert caught.value.value == 3
 
 
-def test_generator_that_refuses_to_close(guard):
-    """A generator that yields when it is closed is a `RuntimeError`, as without the guard [B11]."""
+def test_a_generator_that_ignores_close_raises(guard):
+    """A generator that yields when it is closed raises a `RuntimeError`, as without the guard [B11]."""
 
     @guard
     def stubborn():
@@ -356,8 +356,8 @@ def test_generator_that_refuses_to_close(guard):
         iterator.close()
 
 
-def test_generator_that_fails_to_close(guard):
-    """An exception out of a generator's cleanup comes out of `close` [B11]."""
+def test_an_exception_of_the_cleanup_comes_out_of_close(guard):
+    """An exception in a generator's cleanup comes out of `close` [B11]."""
     error = BoomError()
 
     @guard
@@ -374,8 +374,8 @@ def test_generator_that_fails_to_close(guard):
     assert caught.value is error
 
 
-def test_generator_that_handles_its_closing(guard):
-    """A generator may end itself when it is closed [B11]."""
+def test_a_generator_may_return_when_it_is_closed(guard):
+    """A generator may handle `GeneratorExit` and return [B11]."""
 
     @guard
     def numbers():
@@ -389,8 +389,8 @@ def test_generator_that_handles_its_closing(guard):
         next(iterator)
 
 
-@LAST_STEP
-def test_close_answers(guard):
+@CLOSE_RETURNS
+def test_close_returns_the_value_of_the_generator(guard):
     """`close` returns what the generator returns when it is closed [B11]."""
 
     @guard
@@ -406,8 +406,8 @@ def test_close_answers(guard):
     assert iterator.close() is None
 
 
-def test_handled_closing_is_neutral(clock):
-    """A generator that returns because it was closed was closed early all the same: neutral [B11]."""
+def test_a_generator_that_returns_when_closed_is_neutral(clock):
+    """A generator that returns because it was closed is neutral [B11]."""
     breaker = half_open_breaker(clock)
 
     @breaker
@@ -423,7 +423,7 @@ def test_handled_closing_is_neutral(clock):
     assert counts(breaker) == NOTHING
 
 
-def test_stop_iteration_inside(guard):
+def test_a_stop_iteration_inside_raises(guard):
     """A `StopIteration` raised inside a generator is a `RuntimeError` outside, as without the guard [B11]."""
 
     @guard
@@ -434,8 +434,8 @@ def test_stop_iteration_inside(guard):
         next(numbers())
 
 
-def test_generator_object(guard):
-    """A guarded generator is a generator, a context manager's too [B11]."""
+def test_a_guarded_generator_is_a_generator(guard):
+    """A guarded generator is a generator for `inspect` [B11]."""
     iterator = guard(count_to)(1)
     assert inspect.isgenerator(iterator)
     assert inspect.getgeneratorstate(iterator) == "GEN_CREATED"
@@ -444,8 +444,8 @@ def test_generator_object(guard):
     assert inspect.getgeneratorstate(iterator) == "GEN_CLOSED"
 
 
-def test_context_manager_of_a_guarded_generator(clock):
-    """`contextmanager` over a guarded generator is one call: the block's failure counts, its success too [B11]."""
+def test_a_context_manager_of_a_guarded_generator_is_one_call(clock):
+    """A `contextmanager` of a guarded generator is one call, whose outcome is that of its block [B11]."""
     breaker = half_open_breaker(clock)
 
     @contextlib.contextmanager
@@ -464,8 +464,8 @@ def test_context_manager_of_a_guarded_generator(clock):
     assert breaker.state is CircuitState.OPEN
 
 
-def test_generators_interleave(clock):
-    """Generators that are stepped in turn are calls of their own [B11]."""
+def test_interleaved_generators_are_separate_calls(clock):
+    """Generators that take turns are separate calls [B11]."""
     breaker = half_open_breaker(clock, half_open_max_calls=2)
     good, bad = breaker(count_to)(1), breaker(failing)()
     next(good)
@@ -478,7 +478,7 @@ def test_generators_interleave(clock):
     assert counts(breaker) == FAILURE
 
 
-def test_generator_moves_between_threads(clock):
+def test_each_step_may_run_in_another_thread(clock):
     """A generator may take each of its steps in another thread [B11] [B9]."""
     breaker = half_open_breaker(clock)
     iterator = breaker(count_to)(2)
@@ -488,8 +488,8 @@ def test_generator_moves_between_threads(clock):
     assert counts(breaker) == SUCCESS
 
 
-def test_generator_is_refused_while_another_holds_the_place(clock):
-    """Two generators share the half-open places: the second is refused while the first one is suspended [B11] [B3]."""
+def test_a_generator_is_refused_while_another_holds_the_slot(clock):
+    """A second generator is refused while the first one is suspended and holds the only slot [B11] [B3]."""
     breaker = half_open_breaker(clock, half_open_max_calls=1)
     first = breaker(count_to)(1)
     next(first)
@@ -521,7 +521,7 @@ async def aecho():
 
 
 async def afailing():
-    """Fail in mid-iteration."""
+    """Fail after the first item."""
     yield 1
     await anyio.lowlevel.checkpoint()
     raise BoomError
@@ -536,7 +536,7 @@ def drive(awaitable):
 
 
 @pytest.mark.anyio
-async def test_async_generator_is_one_call(clock):
+async def test_an_async_generator_is_one_call(clock):
     """An async generator is one call from its first step to its end [B11]."""
     breaker = half_open_breaker(clock)
     iterator = breaker(acount_to)(2)
@@ -549,7 +549,7 @@ async def test_async_generator_is_one_call(clock):
 
 
 @pytest.mark.anyio
-async def test_async_generator_is_refused_at_its_first_step(clock):
+async def test_an_async_generator_is_refused_at_its_first_step(clock):
     """An async generator of an open circuit raises the refusal at its first step [B11]."""
     breaker = open_breaker(clock)
     iterator = breaker(acount_to)(2)
@@ -560,8 +560,8 @@ async def test_async_generator_is_refused_at_its_first_step(clock):
 
 
 @pytest.mark.anyio
-async def test_async_generator_raising_is_classified(clock):
-    """A failure in the mid-iteration of an async generator counts [B11]."""
+async def test_an_exception_of_an_async_generator_is_classified(clock):
+    """A failure in the middle of an iteration over an async generator counts [B11]."""
     breaker = half_open_breaker(clock)
     with pytest.raises(BoomError):
         async for _ in breaker(afailing)():
@@ -570,8 +570,8 @@ async def test_async_generator_raising_is_classified(clock):
 
 
 @pytest.mark.anyio
-async def test_async_generator_send_and_throw(guard):
-    """`asend` and `athrow` reach the async generator and bring the next item back [B11]."""
+async def test_asend_and_athrow_return_the_next_item(guard):
+    """`asend` and `athrow` reach the async generator, and return the next item [B11]."""
     iterator = guard(aecho)()
     assert await anext(iterator) is None
     assert await iterator.asend("a") == "a"
@@ -585,8 +585,8 @@ async def test_async_generator_send_and_throw(guard):
 
 
 @pytest.mark.anyio
-async def test_async_generator_throw_is_classified(clock):
-    """What is thrown in and handled does not count; what comes out does [B11]."""
+async def test_an_exception_of_athrow_counts_if_it_comes_out(clock):
+    """An exception that is thrown in and handled does not count; one that comes out does [B11]."""
     breaker = half_open_breaker(clock)
     iterator = breaker(aecho)()
     await anext(iterator)
@@ -599,7 +599,7 @@ async def test_async_generator_throw_is_classified(clock):
 
 @pytest.mark.anyio
 async def test_aclose_is_neutral(clock):
-    """`aclose` runs the cleanup, awaits in it too, counts nothing and frees the place [B11]."""
+    """`aclose` runs and awaits the cleanup, counts nothing and frees the slot [B11]."""
     breaker = half_open_breaker(clock)
     cleaned = []
 
@@ -623,7 +623,7 @@ async def test_aclose_is_neutral(clock):
 
 @pytest.mark.anyio
 async def test_async_break_is_neutral(clock):
-    """Leaving an `async for` early, with `aclosing`, is neutral and frees the place [B11]."""
+    """Leaving an `async for` early, with `aclosing`, is neutral and frees the slot [B11]."""
     breaker = half_open_breaker(clock)
     async with contextlib.aclosing(breaker(acount_to)(5)) as iterator:
         async for item in iterator:
@@ -634,8 +634,8 @@ async def test_async_break_is_neutral(clock):
 
 
 @pytest.mark.anyio
-async def test_aclose_before_the_first_step(clock):
-    """An async generator that is closed before its first step is no call [B11]."""
+async def test_aclose_before_the_first_step_counts_nothing(clock):
+    """An async generator that is closed before its first step is not a call [B11]."""
     breaker = due_breaker(clock)
     iterator = breaker(acount_to)(2)
     await iterator.aclose()
@@ -643,8 +643,8 @@ async def test_aclose_before_the_first_step(clock):
 
 
 @pytest.mark.anyio
-async def test_athrow_before_the_first_step(guard):
-    """An exception thrown into an async generator that has not started comes out [B11]."""
+async def test_athrow_before_the_start_ends_the_generator(guard):
+    """An exception that is thrown into an async generator before its start comes out, and ends it [B11]."""
     iterator = guard(aecho)()
     error = ValueError()
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the very object
@@ -655,8 +655,8 @@ async def test_athrow_before_the_first_step(guard):
 
 
 @pytest.mark.anyio
-async def test_async_generator_that_refuses_to_close(guard):
-    """An async generator that yields when it is closed is a `RuntimeError`, as without the guard [B11]."""
+async def test_an_async_generator_that_ignores_aclose_raises(guard):
+    """An async generator that yields when it is closed raises a `RuntimeError`, as without the guard [B11]."""
 
     @guard
     async def stubborn():
@@ -672,8 +672,8 @@ async def test_async_generator_that_refuses_to_close(guard):
 
 
 @pytest.mark.anyio
-async def test_async_generator_that_fails_to_close(guard):
-    """An exception out of an async generator's cleanup comes out of `aclose` [B11]."""
+async def test_an_exception_of_the_cleanup_comes_out_of_aclose(guard):
+    """An exception in an async generator's cleanup comes out of `aclose` [B11]."""
     error = BoomError()
 
     @guard
@@ -691,7 +691,7 @@ async def test_async_generator_that_fails_to_close(guard):
 
 
 @pytest.mark.anyio
-async def test_stop_async_iteration_inside(guard):
+async def test_a_stop_async_iteration_inside_raises(guard):
     """A `StopAsyncIteration` raised inside is a `RuntimeError` outside, as without the guard [B11]."""
 
     @guard
@@ -706,8 +706,8 @@ async def test_stop_async_iteration_inside(guard):
 
 
 @pytest.mark.anyio
-async def test_async_generator_object(guard):
-    """A guarded async generator is an async generator [B11]."""
+async def test_a_guarded_async_generator_is_an_async_generator(guard):
+    """A guarded async generator is an async generator for `inspect` [B11]."""
     iterator = guard(acount_to)(1)
     assert inspect.isasyncgen(iterator)
     assert aiter(iterator) is iterator
@@ -715,8 +715,8 @@ async def test_async_generator_object(guard):
 
 
 @pytest.mark.anyio
-async def test_cancelled_async_generator(clock):
-    """A step that is cancelled ends the async generator: neutral, and the place is free [B11] [B6]."""
+async def test_a_cancelled_async_generator_is_neutral(clock):
+    """A cancelled step ends the async generator, is neutral, and frees the slot [B11] [B6]."""
     breaker = half_open_breaker(clock)
     cleaned = []
 
@@ -738,8 +738,8 @@ async def test_cancelled_async_generator(clock):
 
 
 @pytest.mark.anyio
-async def test_async_context_manager_of_a_guarded_generator(clock):
-    """`asynccontextmanager` over a guarded async generator is one call [B11]."""
+async def test_an_async_context_manager_of_a_guarded_generator_is_one_call(clock):
+    """An `asynccontextmanager` of a guarded async generator is one call [B11]."""
     breaker = half_open_breaker(clock)
 
     @contextlib.asynccontextmanager
@@ -757,8 +757,8 @@ async def test_async_context_manager_of_a_guarded_generator(clock):
     assert breaker.state is CircuitState.OPEN
 
 
-def test_async_generator_without_a_loop(clock):
-    """An async generator that was stepped by hand and dropped frees its place [B11]."""
+def test_a_dropped_async_generator_frees_its_slot(clock):
+    """An async generator that was started without an event loop and dropped frees its slot [B11]."""
     breaker = half_open_breaker(clock)
 
     @breaker
@@ -774,8 +774,8 @@ def test_async_generator_without_a_loop(clock):
 
 
 @pytest.mark.anyio
-async def test_async_generators_interleave(clock):
-    """Async generators that are stepped in turn are calls of their own [B11]."""
+async def test_interleaved_async_generators_are_separate_calls(clock):
+    """Async generators that take turns are separate calls [B11]."""
     breaker = half_open_breaker(clock, half_open_max_calls=2)
     good, bad = breaker(acount_to)(1), breaker(afailing)()
     await anext(good)

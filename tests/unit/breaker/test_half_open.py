@@ -1,4 +1,4 @@
-"""The half-open circuit: test calls, their places and the leases on them."""
+"""The half-open circuit: probes, their slots, and the leases of the slots."""
 
 from __future__ import annotations
 
@@ -6,24 +6,34 @@ import anyio
 import pytest
 
 from swarmguard import CircuitOpenError, CircuitState
-from tests.breaker_tools import SAFETY, due_breaker, fail, half_open_breaker, neutral, open_breaker, refused, succeed
+from tests.breaker_tools import (
+    SAFETY,
+    due_breaker,
+    fail,
+    half_open_breaker,
+    logged,
+    neutral,
+    open_breaker,
+    refused,
+    succeed,
+)
 
 
-@pytest.mark.parametrize("places", [1, 2, 3, 10])
-def test_places(clock, places):
-    """At most `half_open_max_calls` test calls are in flight, the one that half-opened the circuit included [B3]."""
-    breaker = due_breaker(clock, half_open_max_calls=places)
-    permits = [breaker.acquire() for _ in range(places)]
+@pytest.mark.parametrize("slots", [1, 2, 3, 10])
+def test_slots_limit_the_probes(clock, slots):
+    """At most `half_open_max_calls` probes are in flight, including the one that half-opened the circuit [B3]."""
+    breaker = due_breaker(clock, half_open_max_calls=slots)
+    permits = [breaker.acquire() for _ in range(slots)]
     error = refused(breaker)
     assert (error.state, error.reason) == (CircuitState.HALF_OPEN, "half_open")
-    assert breaker.status().half_open_calls == places
+    assert breaker.status().half_open_calls == slots
     assert all(permit.release() for permit in permits)
     assert breaker.status().half_open_calls == 0
 
 
 @pytest.mark.parametrize("end", ["succeed", "release"])
-def test_ended_test_call_gives_its_place_back(clock, end):
-    """A test call that ends makes place for one more, and for one only [B3]."""
+def test_an_ended_probe_frees_its_slot(clock, end):
+    """A probe that ends frees one slot, which one other probe can take [B3]."""
     breaker = due_breaker(clock, half_open_max_calls=2, success_threshold=10)
     first, _second = breaker.acquire(), breaker.acquire()
     getattr(first, end)()
@@ -32,8 +42,8 @@ def test_ended_test_call_gives_its_place_back(clock, end):
 
 
 @pytest.mark.anyio
-async def test_call_past_the_places_does_not_wait(clock):
-    """A call past the places is refused at once, never queued, however long the test call takes [B3]."""
+async def test_a_call_without_a_free_slot_does_not_wait(clock):
+    """A call without a free slot is refused at once, never queued, however long the probe takes [B3]."""
     breaker = due_breaker(clock, half_open_max_calls=1)
     with anyio.fail_after(SAFETY):
         async with anyio.create_task_group() as tasks:
@@ -52,8 +62,8 @@ async def test_call_past_the_places_does_not_wait(clock):
 
 
 @pytest.mark.parametrize("needed", [1, 2, 3, 7])
-def test_successes_close(clock, events, needed):
-    """`success_threshold` successes of test calls close the circuit, and not one fewer [B3]."""
+def test_enough_successes_close_the_circuit(clock, events, needed):
+    """`success_threshold` successful probes close the circuit, and not one fewer [B3]."""
     breaker = due_breaker(clock, events, success_threshold=needed)
     for successes in range(needed - 1):
         assert breaker.status().success_count == successes
@@ -67,13 +77,13 @@ def test_successes_close(clock, events, needed):
     assert payload["reason"] == "recovered"
 
 
-@pytest.mark.parametrize(("needed", "places"), [(5, 1), (5, 2), (3, 2), (2, 5)])
-def test_more_successes_needed_than_places(clock, needed, places):
-    """A `success_threshold` over or under `half_open_max_calls` closes the circuit all the same [B3]."""
-    breaker = due_breaker(clock, success_threshold=needed, half_open_max_calls=places)
+@pytest.mark.parametrize(("needed", "slots"), [(5, 1), (5, 2), (3, 2), (2, 5)])
+def test_the_success_threshold_may_differ_from_the_slots(clock, needed, slots):
+    """The circuit closes whether `success_threshold` is above or below `half_open_max_calls` [B3]."""
+    breaker = due_breaker(clock, success_threshold=needed, half_open_max_calls=slots)
     successes = 0
     while breaker.state is not CircuitState.CLOSED:
-        permits = [breaker.acquire() for _ in range(places)]
+        permits = [breaker.acquire() for _ in range(slots)]
         for permit in permits:
             assert permit.succeed()
             successes += breaker.state is not CircuitState.CLOSED
@@ -81,8 +91,8 @@ def test_more_successes_needed_than_places(clock, needed, places):
     assert successes == needed - 1
 
 
-def test_success_after_the_closing_is_of_an_earlier_period(clock):
-    """Test calls still in flight when the circuit closes change nothing any more [B3] [B5]."""
+def test_probes_in_flight_at_the_closing_change_nothing(clock):
+    """Probes that are still in flight when the circuit closes change nothing [B3] [B5]."""
     breaker = due_breaker(clock, success_threshold=1, half_open_max_calls=3, failure_threshold=1)
     first, second, third = (breaker.acquire() for _ in range(3))
     first.succeed()
@@ -93,8 +103,8 @@ def test_success_after_the_closing_is_of_an_earlier_period(clock):
     assert breaker.status() == before
 
 
-def test_one_failure_opens_again(clock, events):
-    """One failed test call opens the circuit again, for a full open time from that moment [B3]."""
+def test_one_failed_probe_opens_the_circuit_again(clock, events):
+    """One failed probe opens the circuit again, for a full open time from that moment [B3]."""
     breaker = due_breaker(clock, events, success_threshold=3)
     succeed(breaker, 2)
     clock.advance(5)
@@ -109,8 +119,8 @@ def test_one_failure_opens_again(clock, events):
     succeed(breaker)
 
 
-def test_failed_trial_starts_over(clock):
-    """The successes of a trial that failed do not count for the next one [B3]."""
+def test_a_failed_probe_discards_the_successes(clock):
+    """The successes before a failed probe do not count in the next half-open period [B3]."""
     breaker = due_breaker(clock, success_threshold=2)
     succeed(breaker)
     fail(breaker)
@@ -119,8 +129,8 @@ def test_failed_trial_starts_over(clock):
     assert (breaker.state, breaker.status().success_count) == (CircuitState.HALF_OPEN, 1)
 
 
-def test_failed_trial_gives_all_places_back(clock):
-    """Test calls that hang over a re-opening hold no place of the next trial [B3] [B5]."""
+def test_a_failed_probe_frees_all_slots(clock):
+    """Probes that hang over a re-opening hold no slot of the next half-open period [B3] [B5]."""
     breaker = due_breaker(clock, half_open_max_calls=3)
     failing, *_hanging = (breaker.acquire() for _ in range(3))
     failing.fail()
@@ -129,8 +139,8 @@ def test_failed_trial_gives_all_places_back(clock):
     assert breaker.status().half_open_calls == len(permits)
 
 
-def test_neutral_test_call_decides_nothing(clock):
-    """A test call without a verdict neither closes nor opens: the trial goes on [B3] [B6]."""
+def test_a_neutral_probe_changes_nothing(clock):
+    """A neutral probe neither closes nor opens the circuit, and frees its slot [B3] [B6]."""
     breaker = due_breaker(clock, success_threshold=2, half_open_max_calls=1)
     neutral(breaker, 20)
     status = breaker.status()
@@ -139,8 +149,8 @@ def test_neutral_test_call_decides_nothing(clock):
     assert breaker.state is CircuitState.CLOSED
 
 
-def test_closing_starts_with_a_clean_streak(clock):
-    """A circuit that closed again needs a whole streak to open [B1] [B3]."""
+def test_closing_resets_the_consecutive_failures(clock):
+    """A circuit that closed again opens only after `failure_threshold` new consecutive failures [B1] [B3]."""
     breaker = due_breaker(clock, failure_threshold=3, success_threshold=1)
     succeed(breaker)
     assert breaker.status().failure_count == 0
@@ -150,8 +160,8 @@ def test_closing_starts_with_a_clean_streak(clock):
     assert breaker.state is CircuitState.OPEN
 
 
-def test_place_is_held_for_the_lease_and_no_longer(clock):
-    """A hung test call gives its place up after `probe_timeout`, not a nanosecond before [B4]."""
+def test_a_hung_probe_holds_its_slot_until_its_lease_ends(clock):
+    """A hung probe loses its slot after `probe_timeout`, and not a nanosecond before [B4]."""
     breaker = due_breaker(clock, half_open_max_calls=1, probe_timeout=4)
     hung = breaker.acquire()
     clock.advance(4 - 1e-9)
@@ -163,8 +173,8 @@ def test_place_is_held_for_the_lease_and_no_longer(clock):
 
 
 @pytest.mark.parametrize(("timeout", "lease"), [(10, 30), (30, 30), (45, 45), (0, 30)])
-def test_default_lease(clock, timeout, lease):
-    """Without `probe_timeout` a place is held for `timeout_duration` or 30 s, whichever is longer [B4]."""
+def test_the_default_lease_is_the_open_time_or_thirty_seconds(clock, timeout, lease):
+    """Without `probe_timeout` a lease lasts `timeout_duration` or 30 s, whichever is longer [B4]."""
     breaker = due_breaker(clock, half_open_max_calls=1, timeout_duration=timeout)
     hung = breaker.acquire()
     assert breaker.retry_after == lease
@@ -175,8 +185,8 @@ def test_default_lease(clock, timeout, lease):
     del hung
 
 
-def test_hung_test_calls_never_block_recovery(clock):
-    """Whatever number of test calls hang, the service gets a new chance with every lease, and closes [B4]."""
+def test_hung_probes_never_block_recovery(clock):
+    """However many probes hang, new ones are admitted after each lease, and can close the circuit [B4]."""
     breaker = due_breaker(clock, half_open_max_calls=2, probe_timeout=5, success_threshold=2)
     hung = []
     for _ in range(10):
@@ -187,8 +197,8 @@ def test_hung_test_calls_never_block_recovery(clock):
     assert breaker.state is CircuitState.CLOSED
 
 
-def test_leases_end_one_by_one(clock):
-    """Each place has its own lease, from the admission of its call [B4]."""
+def test_each_slot_has_its_own_lease(clock):
+    """Each slot has its own lease, which begins when its probe is admitted [B4]."""
     breaker = due_breaker(clock, half_open_max_calls=2, probe_timeout=10)
     hung = [breaker.acquire()]
     clock.advance(6)
@@ -202,23 +212,20 @@ def test_leases_end_one_by_one(clock):
     refused(breaker)
 
 
-def test_silence_is_no_verdict(clock):
+def test_the_end_of_a_lease_is_not_an_outcome(clock, events):
     """The end of a lease neither opens nor closes the circuit, and emits nothing [B4]."""
-    from swarmguard.testing import EventRecorder
-
-    events = EventRecorder()
     breaker = due_breaker(clock, events, half_open_max_calls=1, probe_timeout=5)
     hung = breaker.acquire()
-    told = list(events.topics)
+    emitted = list(events.topics)
     clock.advance(3600)
     status = breaker.status()
     assert (status.state, status.success_count, status.half_open_calls) == (CircuitState.HALF_OPEN, 0, 0)
-    assert events.topics == told
+    assert events.topics == emitted
     del hung
 
 
-def test_success_after_the_lease_counts(clock):
-    """A service slower than the lease is healthy all the same: its late successes close the circuit [B4]."""
+def test_a_success_after_the_lease_counts(clock):
+    """Late successes close the circuit, since a service that is slower than the lease is healthy [B4]."""
     breaker = due_breaker(clock, half_open_max_calls=1, probe_timeout=5, success_threshold=3)
     for successes in range(3):
         assert breaker.status().success_count == successes
@@ -228,8 +235,8 @@ def test_success_after_the_lease_counts(clock):
     assert breaker.state is CircuitState.CLOSED
 
 
-def test_failure_after_the_lease_counts(clock):
-    """A test call that fails after its lease opens the circuit in the same period [B4]."""
+def test_a_failure_after_the_lease_counts(clock):
+    """A probe that fails after its lease opens the circuit in the same period [B4]."""
     breaker = due_breaker(clock, half_open_max_calls=1, probe_timeout=5)
     slow = breaker.acquire()
     clock.advance(60)
@@ -238,8 +245,8 @@ def test_failure_after_the_lease_counts(clock):
 
 
 @pytest.mark.parametrize("end", ["succeed", "release"])
-def test_lost_place_is_not_given_back_twice(clock, end):
-    """A call that ends after its lease gives back no place that another call holds by now [B4]."""
+def test_a_probe_past_its_lease_frees_no_other_slot(clock, caplog, end):
+    """A probe that ends after its lease frees no slot that another probe holds by now, and logs nothing [B4]."""
     breaker = due_breaker(clock, half_open_max_calls=1, probe_timeout=5, success_threshold=10)
     slow = breaker.acquire()
     clock.advance(5)
@@ -247,12 +254,13 @@ def test_lost_place_is_not_given_back_twice(clock, end):
     assert getattr(slow, end)()
     refused(breaker)
     assert breaker.status().half_open_calls == 1
+    assert logged(caplog) == []
     other.release()
     assert breaker.status().half_open_calls == 0
 
 
-def test_lost_place_that_nobody_took_is_one_place(clock):
-    """A lease that ended and its call that ends later make place once, not twice [B4]."""
+def test_a_slot_is_freed_only_once(clock):
+    """The end of a lease and the later end of its probe free one slot, not two [B4]."""
     breaker = due_breaker(clock, half_open_max_calls=2, probe_timeout=5, success_threshold=10)
     slow = [breaker.acquire(), breaker.acquire()]
     clock.advance(5)
@@ -263,8 +271,8 @@ def test_lost_place_that_nobody_took_is_one_place(clock):
     assert breaker.status().half_open_calls == len(permits)
 
 
-def test_circuit_is_never_open_for_ever(clock):
-    """Each open time of a service that fails a hundred trials ends, and the next success counts [B4]."""
+def test_the_circuit_is_never_open_for_ever(clock):
+    """After a hundred failed probes the open time still ends, and the next success counts [B4]."""
     breaker = open_breaker(clock, success_threshold=1)
     for _ in range(100):
         assert breaker.retry_after == 10.0
@@ -275,8 +283,8 @@ def test_circuit_is_never_open_for_ever(clock):
     assert breaker.state is CircuitState.CLOSED
 
 
-def test_abandoned_half_open_circuit_stays_usable(clock):
-    """A half-open circuit that nobody calls for a year takes up the trial where it stood [B4]."""
+def test_an_idle_half_open_circuit_stays_usable(clock):
+    """A half-open circuit without calls for a year keeps the successes that it has counted [B4]."""
     breaker = half_open_breaker(clock, success_threshold=2)
     succeed(breaker)
     clock.advance(365 * 86_400)

@@ -1,6 +1,6 @@
-"""What finalizers and signal handlers find that strike while their own thread is inside the breaker's monitor.
+"""Calls from finalizers and signal handlers that run while their own thread is inside the breaker's monitor.
 
-`tests/threads` strikes at every line; here the same is done plainly, one case at a time.
+`tests/threads` runs them at every line; these tests run one case at a time.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from swarmguard import BreakerMode, CircuitBreaker, CircuitBreakerConfig, Circui
 
 
 def inside(breaker, act):
-    """Do something as a finalizer does that strikes while its thread is inside."""
+    """Run `act` while this thread is inside the monitor, as a finalizer may, and return the result."""
     box = []
     breaker._core._monitor.run(lambda: box.append(act()))
     return box[0]
@@ -30,7 +30,10 @@ def fails():
 
 
 def test_closed_circuit_admits_from_inside(clock):
-    """A closed circuit admits a call from inside, and the observer hears of it later, outside every lock. [B9] [B20]"""
+    """A closed circuit admits a call from inside, and the observer gets the record later, outside every lock.
+
+    [B9] [B20]
+    """
     records = []
     breaker = CircuitBreaker("api", clock=clock, observer=records.append)
 
@@ -44,8 +47,8 @@ def test_closed_circuit_admits_from_inside(clock):
     assert [record.outcome for record in records] == ["success", "success"]
 
 
-def test_nothing_is_changed_from_inside(clock):
-    """An open circuit whose time is up, and a half-open one, admit no test call from inside. [B9] [B2]"""
+def test_no_probe_is_admitted_from_inside(clock):
+    """An open circuit that is due, and a half-open one, admit no probe from inside. [B9] [B2]"""
     breaker = CircuitBreaker("api", clock=clock)
     breaker.trip()
     clock.advance(30)
@@ -55,8 +58,8 @@ def test_nothing_is_changed_from_inside(clock):
     assert inside(breaker, lambda: reason_of_refusal(breaker)) == "half_open"
 
 
-def test_modes_hold_inside(clock):
-    """A mode admits or refuses calls from inside as any others. [B16]"""
+def test_modes_apply_to_calls_from_inside(clock):
+    """A mode admits or refuses calls from inside like any others. [B16]"""
     breaker = CircuitBreaker("api", clock=clock)
     breaker.set_mode(BreakerMode.ISOLATED)
     assert inside(breaker, lambda: reason_of_refusal(breaker)) == "isolated"
@@ -65,8 +68,8 @@ def test_modes_hold_inside(clock):
 
 
 @pytest.mark.parametrize("jitter", [0.0, 0.5])
-def test_failure_inside_counts(clock, jitter):
-    """A failure from inside counts when the holder has finished, with and without an opening's terms. [B1] [B18]"""
+def test_a_failure_from_inside_counts_later(clock, jitter):
+    """A failure from inside counts when the action in progress has ended, with and without jitter. [B1] [B18]"""
     breaker = CircuitBreaker("api", CircuitBreakerConfig(failure_threshold=1, jitter=jitter), clock=clock)
 
     def act():
@@ -79,8 +82,8 @@ def test_failure_inside_counts(clock, jitter):
     assert 30 <= breaker.retry_after <= 45
 
 
-def test_command_inside_is_done_later(clock):
-    """What is commanded from inside is done when the holder has finished. [B16]"""
+def test_a_trip_from_inside_is_done_later(clock):
+    """A `trip` from inside is done when the action in progress has ended. [B16]"""
     breaker = CircuitBreaker("api", clock=clock)
     inside(breaker, breaker.trip)
     assert breaker.state is CircuitState.OPEN
@@ -97,8 +100,8 @@ def test_command_inside_is_done_later(clock):
     ],
     ids=["opened", "half-opened", "isolated", "disabled", "reset"],
 )
-def test_block_that_is_overtaken(clock, change, reason):
-    """A block whose circuit moves between its loading and its entry is refused as the circuit refuses. [B14] [B2]"""
+def test_a_block_is_entered_by_the_current_state(clock, change, reason):
+    """A block whose circuit changes after its exit was loaded is admitted or refused by the new state. [B14] [B2]"""
     breaker = CircuitBreaker("api", clock=clock)
     with breaker:
         pass
@@ -114,8 +117,8 @@ def test_block_that_is_overtaken(clock, change, reason):
     assert (breaker.status().failure_count, breaker.status().half_open_calls) == (0, 0)
 
 
-def test_exit_without_any_entry(clock):
-    """An exit that finds no entry at all does nothing, on either lane. [B14]"""
+def test_an_exit_without_an_entry_does_nothing(clock):
+    """An exit that finds no entry does nothing, on either path. [B14]"""
     breaker = CircuitBreaker("api", CircuitBreakerConfig(failure_threshold=1), clock=clock)
     breaker.trip()
     breaker.__exit__(ConnectionError, ConnectionError(), None)
@@ -124,11 +127,8 @@ def test_exit_without_any_entry(clock):
 
 
 @pytest.mark.parametrize("act", ["admit", "settle"])
-def test_a_change_that_is_broken_off_leaves_the_circuit_whole(clock, monkeypatch, act):
-    """Where memory runs out between the circuit's move and its event, readings agree, and the breaker goes on.
-
-    [B8] [B9]
-    """
+def test_a_memory_error_during_a_change_leaves_the_readings_consistent(clock, monkeypatch, act):
+    """After a `MemoryError` between a change and its event, the readings agree, and the breaker goes on [B8] [B9]."""
     breaker = CircuitBreaker("api", CircuitBreakerConfig(failure_threshold=1, success_threshold=1), clock=clock)
     if act == "admit":
         breaker.trip(0)

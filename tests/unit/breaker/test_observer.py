@@ -13,7 +13,7 @@ from tests.breaker_tools import BoomError, FatalError, build, in_thread, logged,
 
 
 class Records(list):
-    """An observer that keeps what it is given."""
+    """An observer that keeps the records."""
 
     def __call__(self, record):
         """Keep the record."""
@@ -27,7 +27,7 @@ class Records(list):
 
 @pytest.fixture
 def records():
-    """Give an observer that keeps what it is given."""
+    """Give an observer that keeps the records."""
     return Records()
 
 
@@ -40,8 +40,8 @@ def call(breaker, error=None):
         breaker.call(raising(error))
 
 
-def test_outcomes(clock, records):
-    """Every call is reported once with its outcome [B20]."""
+def test_every_call_is_reported_once(clock, records):
+    """Every call is reported once, with its outcome [B20]."""
     breaker = build(clock, observer=records, failure_threshold=2, ignore_exceptions=KeyError)
     for error in (None, BoomError(), KeyError(), FatalError(), BoomError()):
         call(breaker, error)
@@ -50,7 +50,7 @@ def test_outcomes(clock, records):
     assert all(type(record) is CallRecord and record.name == "api" for record in records)
 
 
-def test_record_is_frozen(clock, records):
+def test_a_record_is_frozen(clock, records):
     """A record is a frozen value [B20]."""
     call(build(clock, observer=records))
     assert records[0] == CallRecord("api", "success", 0.0)
@@ -58,8 +58,8 @@ def test_record_is_frozen(clock, records):
         records[0].outcome = "failure"
 
 
-def test_seconds(clock, records):
-    """A record tells how long the call took by the breaker's clock; a refusal took nothing [B20]."""
+def test_a_record_has_the_duration_of_the_call(clock, records):
+    """A record has the seconds that the call took by the breaker's clock; a refusal took 0 [B20]."""
     breaker = build(clock, observer=records)
     clock.advance(1000)
     breaker.call(lambda: clock.advance(1.5))
@@ -68,8 +68,8 @@ def test_seconds(clock, records):
     assert [record.seconds for record in records] == [1.5, 0.0]
 
 
-def test_stale(clock, records):
-    """A success or a failure of an earlier period is stale; a neutral end is neutral in any period [B20] [B5]."""
+def test_an_outcome_of_an_earlier_period_is_stale(clock, records):
+    """A success or a failure of an earlier period is stale; a neutral outcome is neutral in any period [B20] [B5]."""
     breaker = build(clock, observer=records)
     permits = [breaker.acquire() for _ in range(3)]
     breaker.reset()
@@ -79,8 +79,8 @@ def test_stale(clock, records):
     assert records.outcomes == ["stale", "stale", "neutral"]
 
 
-def test_slow_test_call_is_not_stale(clock, records):
-    """A test call that ends after its lease, in its own period, has the outcome it had [B20] [B4]."""
+def test_a_probe_past_its_lease_is_not_stale(clock, records):
+    """A probe that ends after its lease, but in its own period, is reported with its own outcome [B20] [B4]."""
     breaker = build(clock, observer=records, timeout_duration=10, probe_timeout=5)
     breaker.trip()
     clock.advance(10)
@@ -91,8 +91,8 @@ def test_slow_test_call_is_not_stale(clock, records):
 
 
 @pytest.mark.parametrize("reason", ["open", "half_open", "isolated"])
-def test_refused(clock, records, reason):
-    """Refusals are reported whatever their reason is [B20]."""
+def test_refusals_are_reported_for_every_reason(clock, records, reason):
+    """Refusals are reported, whatever their reason [B20]."""
     breaker = build(clock, observer=records, half_open_max_calls=1)
     permit = None
     if reason == "isolated":
@@ -108,8 +108,8 @@ def test_refused(clock, records, reason):
 
 
 @pytest.mark.parametrize("mode", [BreakerMode.DISABLED, BreakerMode.SHADOW])
-def test_calls_that_a_mode_let_through(clock, records, mode):
-    """A call that only a mode let through has the outcome that it had [B20] [B16]."""
+def test_calls_that_only_a_mode_admitted_are_reported(clock, records, mode):
+    """A call that only a mode admitted is reported with its own outcome [B20] [B16]."""
     breaker = build(clock, observer=records)
     breaker.trip()
     breaker.set_mode(mode)
@@ -120,7 +120,7 @@ def test_calls_that_a_mode_let_through(clock, records, mode):
     assert records.outcomes == ["success", "failure", "neutral", "failure"]
 
 
-def test_every_sync_face(clock, records):
+def test_every_sync_face_reports_once(clock, records):
     """Decorated functions, blocks, permits and generators are reported once each [B20]."""
     breaker = build(clock, observer=records)
 
@@ -150,7 +150,7 @@ def test_every_sync_face(clock, records):
 
 
 @pytest.mark.anyio
-async def test_every_async_face(clock, records):
+async def test_every_async_face_reports_once(clock, records):
     """Coroutine functions, `execute`, async blocks and async generators are reported once each [B20]."""
     breaker = build(clock, observer=records)
 
@@ -177,14 +177,17 @@ async def test_every_async_face(clock, records):
     assert records[-1].outcome == "neutral"
 
 
-def test_failed_result(clock, records):
+def test_a_failed_result_is_reported_as_a_failure(clock, records):
     """A returned value that counts as a failure is reported as one [B20] [B6]."""
     build(clock, observer=records, record_result=lambda value: value == 503).call(lambda: 503)
     assert records.outcomes == ["failure"]
 
 
-def test_dropped_permit(clock, records):
-    """A permit that was forgotten is reported as neutral, with the next call at the latest [B20] [B13]."""
+def test_a_dropped_permit_is_reported_as_neutral(clock, records):
+    """A permit that is garbage-collected unsettled is reported as neutral, with the next call at the latest.
+
+    [B20] [B13]
+    """
     breaker = build(clock, observer=records)
     permit = breaker.acquire()
     del permit
@@ -193,16 +196,16 @@ def test_dropped_permit(clock, records):
     assert sorted(records.outcomes) == ["neutral", "success"]
 
 
-def test_answered_refusal(clock, records):
-    """A refusal that a fallback answers is reported once, as refused [B20] [B10]."""
+def test_a_refusal_with_a_fallback_is_reported_once(clock, records):
+    """A refusal that a fallback replaces is reported once, as refused [B20] [B10]."""
     breaker = build(clock, observer=records)
     breaker.trip()
     assert breaker.with_fallback(lambda: "cached")(lambda: "fresh")() == "cached"
     assert records.outcomes == ["refused"]
 
 
-def test_broken_observer(clock, caplog):
-    """An observer that raises changes no outcome and loses no exception; its own goes to the log [B20] [C4]."""
+def test_an_observer_that_raises_changes_no_outcome(clock, caplog):
+    """An observer that raises changes no outcome and hides no exception; its own error is logged [B20] [C4]."""
 
     def broken(_):
         raise RuntimeError("bug in the observer")
@@ -221,8 +224,8 @@ def test_broken_observer(clock, caplog):
     assert all("bug in the observer" in line for line in lines)
 
 
-def test_observer_may_call_back(clock):
-    """The observer may use the breaker, from other threads too: no lock is held [B20] [B9]."""
+def test_an_observer_may_use_the_breaker(clock):
+    """The observer may use the breaker, from other threads too, since no lock is held [B20] [B9]."""
     seen = []
 
     def observer(record):
@@ -236,8 +239,8 @@ def test_observer_may_call_back(clock):
     assert breaker.state is CircuitState.CLOSED
 
 
-def test_observer_hears_after_the_result_is_recorded(clock):
-    """When the observer is told, the call has been counted [B20]."""
+def test_an_observer_is_called_after_the_outcome_is_counted(clock):
+    """The call has been counted when the observer gets its record [B20]."""
     seen = []
     breaker = build(clock, observer=lambda _: seen.append(breaker.status().failure_count))
     for _ in range(3):
@@ -245,16 +248,16 @@ def test_observer_hears_after_the_result_is_recorded(clock):
     assert seen == [1, 2, 3]
 
 
-def test_registry_passes_its_observer_on(clock, records):
-    """A registry's observer hears of the calls of all its breakers [B20]."""
+def test_the_observer_of_a_registry_gets_the_records_of_its_breakers(clock, records):
+    """A registry's observer gets the records of all its breakers [B20]."""
     registry = CircuitBreakerRegistry(clock=clock, observer=records)
     for name in ("one", "two"):
         call(registry.get_or_create(name))
     assert [record.name for record in records] == ["one", "two"]
 
 
-def test_counts_are_the_same_with_and_without(clock, records):
-    """An observer changes nothing about what a breaker does [B20]."""
+def test_an_observer_changes_no_count(clock, records):
+    """An observer changes neither states nor counts [B20]."""
     plain, observed = build(clock, failure_threshold=3), build(clock, observer=records, failure_threshold=3)
     for error in (None, BoomError(), BoomError(), None, KeyError(), BoomError(), FatalError(), BoomError()):
         for breaker in (plain, observed):

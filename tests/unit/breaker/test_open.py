@@ -11,7 +11,7 @@ from swarmguard.testing import FakeClock
 from tests.breaker_tools import BoomError, boom, build, due_breaker, fail, open_breaker, refused, succeed
 
 
-def test_open_circuit_refuses(clock):
+def test_an_open_circuit_refuses(clock):
     """An open circuit refuses calls without running them [B2]."""
     breaker = open_breaker(clock)
     error = refused(breaker)
@@ -48,7 +48,7 @@ def test_every_sync_face_refuses(clock):
 
 @pytest.mark.anyio
 async def test_every_async_face_refuses(clock):
-    """Async calls, coroutine functions, async generators, blocks and permits are refused while it is open [B2]."""
+    """`execute`, coroutine functions, async generators, blocks and permits are refused while it is open [B2]."""
     breaker = open_breaker(clock)
     ran = []
 
@@ -83,8 +83,8 @@ async def test_every_async_face_refuses(clock):
 
 @pytest.mark.parametrize("start", [0.0, 0.1, 1000.1, 123_456.789])
 @pytest.mark.parametrize("duration", [0.1, 0.3, 10.0, 29.7, 3600.1])
-def test_edge_of_the_open_time(start, duration):
-    """A test call is refused a nanosecond before the open time is up and admitted on the very edge [B2]."""
+def test_the_open_time_ends_to_the_nanosecond(start, duration):
+    """A call is refused a nanosecond before the open time ends, and admitted as a probe when it ends [B2]."""
     clock = FakeClock(start)
     breaker = open_breaker(clock, timeout_duration=duration)
     clock.advance(duration - 1e-9)
@@ -94,8 +94,8 @@ def test_edge_of_the_open_time(start, duration):
     assert breaker.state is CircuitState.HALF_OPEN
 
 
-def test_edge_reached_in_small_steps(clock):
-    """A hundred steps of 0.1 s make ten seconds exactly [B2]."""
+def test_the_open_time_may_pass_in_small_steps(clock):
+    """A hundred steps of 0.1 s are exactly ten seconds [B2]."""
     breaker = open_breaker(clock, timeout_duration=10)
     for _ in range(99):
         clock.advance(0.1)
@@ -104,7 +104,7 @@ def test_edge_reached_in_small_steps(clock):
     succeed(breaker)
 
 
-def test_timedelta_is_a_duration(clock):
+def test_the_open_time_may_be_a_timedelta(clock):
     """The open time may be given as a `timedelta` [B2]."""
     breaker = open_breaker(clock, timeout_duration=timedelta(minutes=1))
     assert breaker.retry_after == 60.0
@@ -114,15 +114,15 @@ def test_timedelta_is_a_duration(clock):
     succeed(breaker)
 
 
-def test_default_open_time_is_thirty_seconds(clock):
+def test_the_default_open_time_is_thirty_seconds(clock):
     """Without a configuration the circuit stays open for thirty seconds [B2]."""
     breaker = CircuitBreaker("api", clock=clock)
     fail(breaker, 5)
     assert breaker.retry_after == 30.0
 
 
-def test_open_time_of_zero(clock):
-    """With `timeout_duration=0` the very next call is a test call [B2]."""
+def test_after_an_open_time_of_zero_the_next_call_is_a_probe(clock):
+    """With `timeout_duration=0` the very next call is a probe [B2]."""
     breaker = open_breaker(clock, timeout_duration=0)
     assert (breaker.state, breaker.retry_after) == (CircuitState.OPEN, 0.0)
     succeed(breaker)
@@ -130,7 +130,7 @@ def test_open_time_of_zero(clock):
 
 
 def test_refusals_change_nothing(clock):
-    """Refused calls are not counted and do not hold up the test call [B2]."""
+    """Refused calls are not counted, and do not delay the probe [B2]."""
     breaker = open_breaker(clock)
     clock.advance(4)
     before = breaker.status()
@@ -141,8 +141,8 @@ def test_refusals_change_nothing(clock):
     succeed(breaker)
 
 
-def test_long_silence_admits_one_at_a_time_still(clock):
-    """However late the first call comes after the open time, it is a test call [B2] [B3]."""
+def test_a_late_first_call_is_a_probe(clock):
+    """However late the first call after the open time comes, it is a probe [B2] [B3]."""
     breaker = open_breaker(clock, half_open_max_calls=1)
     clock.advance(86_400)
     permit = breaker.acquire()
@@ -150,8 +150,8 @@ def test_long_silence_admits_one_at_a_time_still(clock):
     assert permit.succeed()
 
 
-def test_open_time_counts_from_the_opening(clock):
-    """The open time runs from the moment at which the failing call ended, not from that at which it began [B2]."""
+def test_the_open_time_begins_with_the_opening(clock):
+    """The open time begins when the failing call ends, not when it began [B2]."""
     breaker = build(clock, failure_threshold=1, timeout_duration=10)
     permit = breaker.acquire()
     clock.advance(8)
@@ -162,8 +162,8 @@ def test_open_time_counts_from_the_opening(clock):
     succeed(breaker)
 
 
-def test_half_opening_is_told_when_it_happens(clock, events):
-    """`circuit.half_opened` is emitted when the test call is admitted, before it runs, and not when time is up [B2]."""
+def test_half_opening_is_emitted_when_the_probe_is_admitted(clock, events):
+    """`circuit.half_opened` is emitted when the probe is admitted, before it runs, not when the open time ends [B2]."""
     breaker = due_breaker(clock, events)
     assert events.topics == ["arb.swarm.circuit.opened"]
     seen = breaker.call(lambda: list(events.topics))
@@ -174,7 +174,7 @@ def test_half_opening_is_told_when_it_happens(clock, events):
 
 
 class JumpingClock(FakeClock):
-    """A clock whose wall time can be set at will while its monotonic time stands."""
+    """A clock whose wall time can be set while its monotonic time stands still."""
 
     wall = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -184,7 +184,7 @@ class JumpingClock(FakeClock):
 
 
 @pytest.mark.parametrize("jump", [timedelta(days=-1), timedelta(hours=-1), timedelta(hours=1), timedelta(days=365)])
-def test_wall_clock_decides_nothing(jump):
+def test_the_wall_clock_does_not_move_the_open_time(jump):
     """A wall clock that jumps neither ends the open time nor prolongs it [B2] [C1]."""
     clock = JumpingClock()
     breaker = open_breaker(clock)
@@ -195,8 +195,8 @@ def test_wall_clock_decides_nothing(jump):
     succeed(breaker)
 
 
-def test_failing_test_call_runs_once_per_open_time(clock):
-    """Of a service that stays down, one call per open time is tried [B2] [B3]."""
+def test_a_failing_service_gets_one_probe_per_open_time(clock):
+    """A service that stays down gets one call per open time [B2] [B3]."""
     breaker = open_breaker(clock)
     ran = []
 
@@ -211,8 +211,8 @@ def test_failing_test_call_runs_once_per_open_time(clock):
     assert ran == [10.0, 20.0, 30.0]
 
 
-def test_refused_coroutine_is_not_left_over(clock):
-    """A refused `execute` does not even make the coroutine [B2]."""
+def test_a_refused_execute_creates_no_coroutine(clock):
+    """A refused `execute` does not call `fn`, so no coroutine is created [B2]."""
     breaker = CircuitBreaker("api", CircuitBreakerConfig(failure_threshold=1), clock=clock)
     fail(breaker)
     made = []

@@ -1,17 +1,16 @@
-"""What counts as a success, what as a failure, and what not at all."""
+"""Which calls are successes, which are failures, and which are neutral."""
 
 from __future__ import annotations
 
 import asyncio
 import functools
-from datetime import timedelta
 
 import anyio
 import pytest
 
 from swarmguard import CircuitOpenError, CircuitState
 from tests.breaker_tools import (
-    JUDGES,
+    CLASSIFIERS,
     SAFETY,
     BoomError,
     FatalError,
@@ -27,41 +26,41 @@ from tests.breaker_tools import (
 )
 
 REFUSAL = CircuitOpenError("inner", CircuitState.OPEN, 1.0, "open")
-NO_EXCEPTIONS = [KeyboardInterrupt(), SystemExit(1), GeneratorExit(), FatalError(), asyncio.CancelledError()]
-NO_EXCEPTION_IDS = [type(error).__name__ for error in NO_EXCEPTIONS]
+BASE_EXCEPTIONS = [KeyboardInterrupt(), SystemExit(1), GeneratorExit(), FatalError(), asyncio.CancelledError()]
+BASE_EXCEPTION_IDS = [type(error).__name__ for error in BASE_EXCEPTIONS]
 
-judges = pytest.mark.parametrize("judge", JUDGES)
+in_both_states = pytest.mark.parametrize("classify", CLASSIFIERS)
 
 
 def call_that_raises(error):
-    """Return an act that calls a function that raises `error`."""
+    """Return a function that makes a call which raises `error`."""
     return lambda breaker: breaker.call(raising(error))
 
 
 def always(_):
-    """Take everything."""
+    """Match every exception."""
     return True
 
 
 def never(_):
-    """Take nothing."""
+    """Match no exception."""
     return False
 
 
 def broken(*_):
-    """Be a predicate with a bug."""
+    """Raise, as a predicate with a bug."""
     raise RuntimeError("bug in a predicate")
 
 
 class Undecided:
-    """An answer that is neither true nor false."""
+    """An answer whose truth value raises."""
 
     def __bool__(self):
-        """Refuse to say."""
+        """Raise."""
         raise RuntimeError("bug in a predicate")
 
 
-@judges
+@in_both_states
 @pytest.mark.parametrize(
     ("error", "config", "outcome"),
     [
@@ -70,7 +69,7 @@ class Undecided:
         (TimeoutError(), {}, "failure"),
         (StopIteration(), {}, "failure"),
         (Exception(), {}, "failure"),
-        # record_exceptions narrows what is a failure; what it does not take is neutral.
+        # record_exceptions limits the failures; every other exception is neutral.
         (ValueError(), {"record_exceptions": ValueError}, "failure"),
         (UnicodeError(), {"record_exceptions": ValueError}, "failure"),
         (KeyError(), {"record_exceptions": ValueError}, "neutral"),
@@ -79,7 +78,7 @@ class Undecided:
         (OSError(), {"record_exceptions": ()}, "neutral"),
         (ValueError("x"), {"record_exceptions": lambda e: e.args == ("x",)}, "failure"),
         (ValueError("y"), {"record_exceptions": lambda e: e.args == ("x",)}, "neutral"),
-        # ignore_exceptions goes before it.
+        # ignore_exceptions comes before record_exceptions.
         (ValueError(), {"ignore_exceptions": ValueError}, "neutral"),
         (UnicodeError(), {"ignore_exceptions": ValueError}, "neutral"),
         (KeyError(), {"ignore_exceptions": (ValueError, KeyError)}, "neutral"),
@@ -87,7 +86,7 @@ class Undecided:
         (OSError(), {"ignore_exceptions": lambda e: isinstance(e, OSError)}, "neutral"),
         (KeyError(), {"ignore_exceptions": lambda e: isinstance(e, OSError)}, "failure"),
         (KeyError(), {"ignore_exceptions": KeyError, "record_exceptions": KeyError}, "neutral"),
-        # success_exceptions goes before both.
+        # success_exceptions comes before both.
         (ValueError(), {"success_exceptions": ValueError}, "success"),
         (UnicodeError(), {"success_exceptions": ValueError}, "success"),
         (KeyError(), {"success_exceptions": (ValueError, KeyError)}, "success"),
@@ -101,19 +100,19 @@ class Undecided:
             {"success_exceptions": KeyError, "ignore_exceptions": KeyError, "record_exceptions": KeyError},
             "success",
         ),
-        # An inner breaker's refusal says nothing about this service.
+        # The refusal of an inner breaker is neutral, whatever the configuration.
         (REFUSAL, {}, "neutral"),
         (REFUSAL, {"record_exceptions": CircuitOpenError}, "neutral"),
         (REFUSAL, {"record_exceptions": always}, "neutral"),
     ],
 )
-def test_judgement(judge, error, config, outcome):
-    """A success before neutral before a failure, else neutral: the first setting that takes it decides [B6]."""
-    assert judge(call_that_raises(error), **config) == outcome
+def test_the_first_matching_setting_classifies_an_exception(classify, error, config, outcome):
+    """The first setting that matches decides, in the order success, ignore, record; otherwise: neutral [B6]."""
+    assert classify(call_that_raises(error), **config) == outcome
 
 
-@judges
-@pytest.mark.parametrize("error", NO_EXCEPTIONS, ids=NO_EXCEPTION_IDS)
+@in_both_states
+@pytest.mark.parametrize("error", BASE_EXCEPTIONS, ids=BASE_EXCEPTION_IDS)
 @pytest.mark.parametrize(
     "config",
     [
@@ -126,14 +125,14 @@ def test_judgement(judge, error, config, outcome):
     ],
     ids=["default", "record-type", "record-predicate", "success-type", "success-predicate", "record-named"],
 )
-def test_what_is_no_exception_is_neutral(judge, config, error):
-    """A `BaseException` that is no `Exception` is neutral, whatever the configuration says [B6]."""
-    assert judge(call_that_raises(error), **config) == "neutral"
+def test_a_base_exception_is_neutral(classify, config, error):
+    """A `BaseException` that is not an `Exception` is neutral, whatever the configuration says [B6]."""
+    assert classify(call_that_raises(error), **config) == "neutral"
 
 
-@pytest.mark.parametrize("error", [BoomError(), REFUSAL, *NO_EXCEPTIONS], ids=lambda error: type(error).__name__)
-def test_exceptions_arrive_unchanged(clock, error):
-    """Whatever the outcome, the caller's exception arrives as the same object, unwrapped and unchained [B6]."""
+@pytest.mark.parametrize("error", [BoomError(), REFUSAL, *BASE_EXCEPTIONS], ids=lambda error: type(error).__name__)
+def test_exceptions_reach_the_caller_unchanged(clock, error):
+    """Whatever the outcome, the exception reaches the caller as the same object, unwrapped and unchained [B6]."""
     breaker = build(clock)
     with pytest.raises(BaseException) as caught:  # noqa: PT011 - whichever it is
         breaker.call(raising(error))
@@ -190,30 +189,30 @@ GROUPS = [
 ]
 
 
-@judges
+@in_both_states
 @pytest.mark.parametrize(("group", "config", "outcome"), GROUPS)
-def test_groups_are_judged_by_their_leaves(judge, group, config, outcome):
+def test_groups_are_classified_by_their_leaves(classify, group, config, outcome):
     """A group is a failure if any leaf is one, else a success if any is, else neutral [B6]."""
-    assert judge(call_that_raises(group), **config) == outcome
+    assert classify(call_that_raises(group), **config) == outcome
 
 
-def test_predicates_see_the_leaves(clock):
-    """A predicate is asked about the exceptions in a group, never about the group [B6]."""
-    asked = []
+def test_predicates_get_the_leaves(clock):
+    """A predicate gets the exceptions in a group, never the group [B6]."""
+    got = []
 
-    def ask(error):
-        asked.append(error)
+    def predicate(error):
+        got.append(error)
         return False
 
     leaves = [ValueError(), KeyError()]
-    breaker = build(clock, ignore_exceptions=ask, record_exceptions=())
+    breaker = build(clock, ignore_exceptions=predicate, record_exceptions=())
     with pytest.raises(ExceptionGroup):
         breaker.call(raising(ExceptionGroup("", [leaves[0], ExceptionGroup("", leaves[1:])])))
-    assert set(asked) == set(leaves)
+    assert set(got) == set(leaves)
 
 
-def test_deep_groups_are_judged(clock):
-    """However deep a group is nested, it is judged and arrives unchanged [B6]."""
+def test_deep_groups_are_classified(clock):
+    """However deeply a group is nested, it is classified, and reaches the caller unchanged [B6]."""
     group = ExceptionGroup("", [ValueError()])
     for _ in range(3000):
         group = ExceptionGroup("", [group])
@@ -227,8 +226,8 @@ def test_deep_groups_are_judged(clock):
     assert breaker.state is CircuitState.OPEN
 
 
-def test_inner_refusal_leaves_the_outer_circuit(clock):
-    """An outer breaker takes an inner one's refusals for no verdict on its own service [B6]."""
+def test_the_refusal_of_an_inner_breaker_is_neutral(clock):
+    """The refusal of an inner breaker is neutral to the outer breaker [B6]."""
     outer, inner = build(clock, failure_threshold=1, name="outer"), build(clock, failure_threshold=1, name="inner")
     with pytest.raises(BoomError):
         inner.call(boom)
@@ -239,25 +238,25 @@ def test_inner_refusal_leaves_the_outer_circuit(clock):
     assert outer.state is CircuitState.CLOSED
 
 
-@judges
+@in_both_states
 @pytest.mark.parametrize(
     ("result", "outcome"), [(None, "success"), (0, "success"), (503, "failure"), (BoomError(), "success")]
 )
-def test_results(judge, result, outcome):
-    """A returned value is a success, unless `record_result` takes it for a failure [B6]."""
-    assert judge(lambda breaker: breaker.call(lambda: result), record_result=lambda value: value == 503) == outcome
-    assert judge(lambda breaker: breaker.call(lambda: result)) == "success"
+def test_results_are_classified(classify, result, outcome):
+    """A returned value is a success, unless `record_result` matches it [B6]."""
+    assert classify(lambda breaker: breaker.call(lambda: result), record_result=lambda value: value == 503) == outcome
+    assert classify(lambda breaker: breaker.call(lambda: result)) == "success"
 
 
-def test_bad_result_still_reaches_the_caller(clock):
+def test_a_failed_result_reaches_the_caller(clock):
     """A value that counts as a failure is returned all the same, and may open the circuit [B6]."""
     breaker = build(clock, failure_threshold=2, record_result=lambda value: value == 503)
     assert [breaker.call(lambda: 503), breaker.call(lambda: 503)] == [503, 503]
     refused(breaker)
 
 
-def test_bad_results_count_on_every_face(clock):
-    """Results are judged for decorated functions and coroutine functions as well [B6]."""
+def test_results_are_classified_on_every_face(clock):
+    """The results of decorated functions, coroutine functions and `execute` are classified as well [B6]."""
     breaker = build(clock, failure_threshold=10, record_result=lambda value: value == 503)
 
     @breaker
@@ -285,8 +284,8 @@ CONFIGS_THAT_FAIL = [{}, {"record_exceptions": BaseException}, {"record_exceptio
 @pytest.mark.anyio
 @pytest.mark.parametrize("config", CONFIGS_THAT_FAIL, ids=["default", "types", "predicate"])
 @pytest.mark.parametrize("face", ["execute", "function", "block", "permit", "generator", "group"])
-async def test_cancellation_is_neutral(clock, face, config):
-    """A cancelled test call counts as nothing and frees its place, on either event loop and every face [B6]."""
+async def test_a_cancelled_probe_is_neutral(clock, face, config):
+    """A cancelled probe is neutral and frees its slot, on either event loop and every face [B6]."""
     breaker = half_open_breaker(clock, half_open_max_calls=1, success_threshold=2, **config)
     succeed(breaker)
 
@@ -334,8 +333,8 @@ async def test_cancellation_is_neutral(clock, face, config):
 
 
 @pytest.mark.anyio
-async def test_cancellation_leaves_the_streak(clock):
-    """A cancelled call of a closed circuit neither adds to the streak nor ends it [B6]."""
+async def test_a_cancelled_call_leaves_the_consecutive_failures(clock):
+    """A cancelled call of a closed circuit neither adds to the consecutive failures nor resets them [B6]."""
     breaker = build(clock, failure_threshold=2)
     fail(breaker)
     for _ in range(5):
@@ -346,7 +345,7 @@ async def test_cancellation_leaves_the_streak(clock):
 
 
 @pytest.mark.anyio
-async def test_timeout_inside_is_a_failure(clock):
+async def test_a_timeout_inside_is_a_failure(clock):
     """A timeout that the guarded code raises is a failure like any other exception [B6]."""
     breaker = build(clock)
 
@@ -360,16 +359,16 @@ async def test_timeout_inside_is_a_failure(clock):
 
 
 @pytest.mark.anyio
-async def test_timeout_outside_is_a_cancellation(clock):
-    """A timeout around the breaker is a cancellation to it, hence neutral [B6]."""
+async def test_a_timeout_outside_is_neutral(clock):
+    """A timeout around the breaker cancels the call, so it is neutral [B6]."""
     breaker = build(clock)
     with pytest.raises(TimeoutError), anyio.fail_after(0):
         await breaker.execute(anyio.sleep_forever)
     assert breaker.status().failure_count == 0
 
 
-def test_cancelled_asyncio_task(clock):
-    """`task.cancel()` is neutral, and the task ends cancelled [B6]."""
+def test_a_cancelled_asyncio_task_is_neutral(clock):
+    """`task.cancel()` is neutral, and the task ends as cancelled [B6]."""
     breaker = due_breaker(clock, half_open_max_calls=1)
 
     async def main():
@@ -391,7 +390,7 @@ def test_cancelled_asyncio_task(clock):
     assert (breaker.state, breaker.status().half_open_calls) == (CircuitState.HALF_OPEN, 0)
 
 
-@judges
+@in_both_states
 @pytest.mark.parametrize(
     ("config", "outcome"),
     [
@@ -409,21 +408,21 @@ def test_cancelled_asyncio_task(clock):
         ({"record_exceptions": lambda _: Undecided()}, "failure"),
     ],
 )
-def test_broken_predicate_counts_as_absent(judge, config, outcome):
-    """A setting that raises counts as if it were not there, and the place of the call is freed [B7]."""
-    assert judge(call_that_raises(BoomError()), **config) == outcome
+def test_a_setting_that_raises_is_ignored(classify, config, outcome):
+    """A setting that raises is ignored, and the call's slot is freed [B7]."""
+    assert classify(call_that_raises(BoomError()), **config) == outcome
 
 
-@judges
+@in_both_states
 @pytest.mark.parametrize("predicate", [broken, lambda _: Undecided()], ids=["raises", "undecided"])
-def test_broken_record_result_counts_as_absent(judge, predicate):
-    """A `record_result` that raises leaves the returned value a success [B7]."""
-    assert judge(lambda breaker: breaker.call(lambda: 1), record_result=predicate) == "success"
+def test_a_record_result_that_raises_is_ignored(classify, predicate):
+    """If `record_result` raises, the returned value is a success [B7]."""
+    assert classify(lambda breaker: breaker.call(lambda: 1), record_result=predicate) == "success"
 
 
 @pytest.mark.parametrize("setting", ["success_exceptions", "ignore_exceptions", "record_exceptions", "retry_after"])
-def test_broken_predicate_leaves_the_callers_exception(clock, caplog, setting):
-    """When a predicate raises, the caller still gets its own exception, and the predicate's goes to the log [B7]."""
+def test_a_predicate_that_raises_hides_no_exception(clock, caplog, setting):
+    """If a predicate raises, the caller still gets the call's exception, and the predicate's is logged [B7]."""
     breaker = build(clock, failure_threshold=1, **{setting: broken})
     error = BoomError()
     with pytest.raises(BoomError) as caught:
@@ -434,24 +433,24 @@ def test_broken_predicate_leaves_the_callers_exception(clock, caplog, setting):
     assert (breaker.state, breaker.retry_after) == (CircuitState.OPEN, 30.0)
 
 
-def test_broken_record_result_leaves_the_callers_result(clock, caplog):
-    """When `record_result` raises, the caller still gets its own result, and the error goes to the log [B7]."""
+def test_a_record_result_that_raises_hides_no_result(clock, caplog):
+    """If `record_result` raises, the caller still gets the call's result, and the error is logged [B7]."""
     breaker = build(clock, record_result=broken)
     result = object()
     assert breaker.call(lambda: result) is result
     assert any("bug in a predicate" in line for line in logged(caplog))
 
 
-def test_broken_random_is_replaced(clock, caplog):
-    """When `random` raises, the jitter is drawn as without it, and the error goes to the log [B7]."""
+def test_a_random_that_raises_is_replaced(clock, caplog):
+    """If `random` raises, the `random` module draws the jitter, and the error is logged [B7]."""
     breaker = build(clock, failure_threshold=1, jitter=0.5, random=broken)
     fail(breaker)
     assert 30.0 <= breaker.retry_after <= 45.0
     assert any("bug in a predicate" in line for line in logged(caplog))
 
 
-def test_broken_retry_after_of_a_result(clock, caplog):
-    """When `retry_after` raises about a result, the caller still gets the result [B7]."""
+def test_a_retry_after_that_raises_hides_no_result(clock, caplog):
+    """If `retry_after` raises for a result, the caller still gets the result, and the error is logged [B7]."""
     breaker = build(clock, failure_threshold=1, record_result=always, retry_after=broken)
     assert breaker.call(lambda: 503) == 503
     assert (breaker.state, breaker.retry_after) == (CircuitState.OPEN, 30.0)
@@ -459,31 +458,31 @@ def test_broken_retry_after_of_a_result(clock, caplog):
 
 
 @pytest.mark.parametrize("answer", ["soon", object(), float("nan"), float("-inf"), -5, [], Undecided()])
-def test_nonsense_retry_after_is_dropped(clock, answer):
-    """A `retry_after` answer that is no time to wait changes nothing, and never the caller's exception [B7]."""
+def test_an_invalid_retry_after_is_ignored(clock, answer):
+    """An invalid answer of `retry_after` neither changes the open time nor hides the caller's exception [B7]."""
     breaker = build(clock, failure_threshold=1, retry_after=lambda _: answer)
     fail(breaker)
     assert breaker.retry_after == 30.0
 
 
 @pytest.mark.parametrize("answer", ["much", None, float("nan"), float("inf"), float("-inf"), -1.0])
-def test_nonsense_random_is_dropped(clock, answer):
-    """A `random` that answers nonsense neither disturbs the caller nor the length of the opening [B7]."""
+def test_an_invalid_random_is_replaced(clock, answer):
+    """An invalid answer of `random` neither breaks the open time nor hides the caller's exception [B7]."""
     breaker = build(clock, failure_threshold=1, jitter=0.5, random=lambda: answer)
     fail(breaker)
     assert 30.0 <= breaker.retry_after <= 45.0
 
 
-def test_broken_predicates_of_test_calls_free_their_places(clock):
-    """However often a predicate raises in half-open, no place is lost and the circuit closes [B7]."""
+def test_predicates_that_raise_free_the_slots(clock):
+    """However often a predicate raises in half-open, no slot is lost, and the circuit closes [B7]."""
     breaker = due_breaker(clock, half_open_max_calls=1, success_threshold=5, record_result=broken)
     succeed(breaker, 5)
     assert breaker.state is CircuitState.CLOSED
 
 
 @pytest.mark.parametrize("setting", ["record_result", "record_exceptions"])
-def test_interrupted_predicate_frees_its_place(clock, setting):
-    """A `KeyboardInterrupt` that strikes in a predicate keeps no place [B7] [B4]."""
+def test_an_interrupted_predicate_frees_the_slot(clock, setting):
+    """A `KeyboardInterrupt` in a predicate keeps no slot [B7] [B4]."""
 
     def interrupted(_):
         raise KeyboardInterrupt
@@ -491,26 +490,19 @@ def test_interrupted_predicate_frees_its_place(clock, setting):
     breaker = half_open_breaker(clock, half_open_max_calls=1, **{setting: interrupted})
     with pytest.raises((KeyboardInterrupt, BoomError)):
         if breaker.call(boom if setting == "record_exceptions" else lambda: 1) == 1:
-            raise KeyboardInterrupt  # contained: as good
+            raise KeyboardInterrupt  # the breaker may also catch the interrupt
     assert breaker.status().half_open_calls == 0
 
 
-def test_retry_after_may_answer_a_timedelta(clock):
-    """A `retry_after` answer may be a `timedelta`, as every duration [B18]."""
-    breaker = build(clock, failure_threshold=1, retry_after=lambda _: timedelta(minutes=2))
-    fail(breaker)
-    assert breaker.retry_after == 120.0
-
-
-def test_partial_is_a_predicate(clock):
-    """Any callable is a predicate, a `functools.partial` too [B6]."""
+def test_a_partial_is_a_predicate(clock):
+    """A predicate may be any callable, such as a `functools.partial` [B6]."""
     breaker = build(clock, ignore_exceptions=functools.partial(lambda kind, error: isinstance(error, kind), BoomError))
     fail(breaker)
     assert breaker.status().failure_count == 0
 
 
-def test_stop_iteration_passes_a_block(clock):
-    """A `StopIteration` raised in a block or by a call arrives as it is, and is a failure [B6]."""
+def test_a_stop_iteration_is_a_failure(clock):
+    """A `StopIteration` raised in a block or by a call passes unchanged, and is a failure [B6]."""
     breaker = build(clock)
     error = StopIteration(3)
     with pytest.raises(StopIteration) as caught, breaker:

@@ -1,4 +1,4 @@
-"""Calls that are overtaken by another thread, and by time, after they have read their clock."""
+"""Calls that read the clock before another thread acts, and end or are admitted after it."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ from tests.overtaken import OvertakenClock
 
 @pytest.fixture
 def clock():
-    """Give a clock whose readers can be overtaken."""
+    """Give a clock at whose readings other threads can act."""
     return OvertakenClock()
 
 
-def test_what_a_status_has_told_is_not_undone(clock):
-    """A call ends no earlier than the moment of a status that has come before it: here, nothing is left to trip on.
+def test_a_status_is_not_undone_by_an_earlier_reading_of_the_clock(clock):
+    """A call ends no earlier than a status that was taken before: here, the failure has left the window.
 
     [B8] [B9]
     """
     breaker = build(clock, trip=FailureRate(window=TimeWindow(10), minimum_calls=2))
     fail(breaker)
     permit = breaker.acquire()
-    told = []
-    clock.others = [lambda: (clock.advance(10), told.append(breaker.status().failure_count))]
+    readings = []
+    clock.others = [lambda: (clock.advance(10), readings.append(breaker.status().failure_count))]
     permit.succeed()
-    assert told == [0]
+    assert readings == [0]
     assert breaker.state is CircuitState.CLOSED
 
 
-def test_whoever_was_told_that_a_call_may_be_admitted_sees_it_admitted(clock):
-    """Once `retry_after` has been 0, no call is refused that has read its clock before [B8] [B2]."""
+def test_a_call_is_admitted_after_retry_after_was_zero(clock):
+    """After `retry_after` was 0, a call that had read its clock before is admitted [B8] [B2]."""
     breaker = build(clock)
     breaker.trip(10)
-    told = []
-    clock.others = [lambda: (clock.advance(10), told.append(breaker.retry_after))]
+    readings = []
+    clock.others = [lambda: (clock.advance(10), readings.append(breaker.retry_after))]
     breaker.acquire()
-    assert told == [0.0]
+    assert readings == [0.0]
     assert breaker.state is CircuitState.HALF_OPEN
 
 
-def test_a_refusal_speaks_of_the_opening_that_is_there(clock):
-    """A call that is overtaken by a new opening is told how long that one lasts, and not the one before [B15] [B9]."""
+def test_a_refusal_has_the_time_of_the_current_opening(clock):
+    """A call that is overtaken by a new opening gets the open time of the new one [B15] [B9]."""
     breaker = build(clock)
     breaker.trip(10)
     clock.others = [lambda: (clock.advance(5), breaker.trip(20))]
@@ -50,18 +50,18 @@ def test_a_refusal_speaks_of_the_opening_that_is_there(clock):
 
 
 @pytest.mark.parametrize("mode", [BreakerMode.NORMAL, BreakerMode.ISOLATED])
-def test_a_call_that_was_overtaken_by_a_mode_comes_after_it(clock, mode):
-    """Where a mode was lifted after the open time, the call that it overtook is a probe [B16] [B9]."""
+def test_a_call_overtaken_by_a_mode_change_is_a_probe(clock, mode):
+    """If a mode is set, and lifted after the open time, the call that it overtook is a probe [B16] [B9]."""
     breaker = build(clock)
     breaker.trip(10)
     breaker.set_mode(mode)
 
-    def come_and_go():
+    def isolate_until_due():
         breaker.set_mode(BreakerMode.ISOLATED)
         clock.advance(10)
         breaker.set_mode(BreakerMode.NORMAL)
 
-    clock.others = [come_and_go]
+    clock.others = [isolate_until_due]
     breaker.acquire()
     assert breaker.state is CircuitState.HALF_OPEN
     succeed(breaker)

@@ -1,4 +1,4 @@
-"""Late results: what a call that was admitted in an earlier period may still do, which is nothing."""
+"""Late outcomes: a call that was admitted in an earlier period changes nothing."""
 
 from __future__ import annotations
 
@@ -11,17 +11,13 @@ ENDS = ["succeed", "fail", "release"]
 CONFIG = {"failure_threshold": 2, "success_threshold": 2, "timeout_duration": 10.0, "half_open_max_calls": 2}
 
 
-def stay(_breaker, _clock):
-    """Leave the breaker as it is."""
-
-
 def trip_open(breaker, _clock):
     """Open the circuit by failures."""
     fail(breaker, 2)
 
 
 def half_open(breaker, clock):
-    """Open the circuit, and let one test call succeed while another holds its place."""
+    """Open the circuit, and let one probe succeed while another holds its slot."""
     trip_open(breaker, clock)
     clock.advance(10)
     held.append(breaker.acquire())
@@ -29,7 +25,7 @@ def half_open(breaker, clock):
 
 
 def open_again(breaker, clock):
-    """Open the circuit by a failed test call."""
+    """Open the circuit by a failed probe."""
     half_open(breaker, clock)
     clock.advance(1)
     fail(breaker)
@@ -37,41 +33,41 @@ def open_again(breaker, clock):
 
 
 def half_open_again(breaker, clock):
-    """Bring the circuit into its second trial."""
+    """Bring the circuit into its second half-open period."""
     open_again(breaker, clock)
     clock.advance(10)
     held.append(breaker.acquire())
 
 
 def closed_again(breaker, clock):
-    """Close the circuit by a trial, and begin a new streak."""
+    """Close the circuit by successful probes, and fail once."""
     half_open(breaker, clock)
     succeed(breaker)
     fail(breaker)
 
 
 def reset(breaker, _clock):
-    """Start a new period by hand while the circuit is closed, and begin a new streak."""
+    """Start a new period by `reset` while the circuit is closed, and fail once."""
     fail(breaker)
     breaker.reset()
     fail(breaker)
 
 
 def reset_open(breaker, clock):
-    """Close an open circuit by hand."""
+    """Close an open circuit by `reset`, and fail once."""
     trip_open(breaker, clock)
     breaker.reset()
     fail(breaker)
 
 
 def tripped(breaker, clock):
-    """Open the circuit by hand."""
+    """Open the circuit by `trip`."""
     breaker.trip()
     clock.advance(3)
 
 
 def tripped_twice(breaker, clock):
-    """Open the circuit by hand, and re-arm it later."""
+    """Open the circuit by `trip`, and later again."""
     tripped(breaker, clock)
     breaker.trip()
     clock.advance(3)
@@ -83,43 +79,43 @@ LATER = [trip_open, half_open, open_again, half_open_again, closed_again, reset,
 
 @pytest.fixture(autouse=True)
 def drop_held():
-    """Forget the permits that hold places when the test is over."""
+    """Drop the permits that hold slots after the test."""
     yield
     held.clear()
 
 
 @pytest.mark.parametrize("end", ENDS)
-@pytest.mark.parametrize("later", LATER, ids=lambda move: move.__name__)
-def test_call_of_a_closed_period_changes_nothing_later(clock, events, later, end):
-    """A call admitted while closed moves nothing of a later period: state, counts, places, timer, events [B5]."""
+@pytest.mark.parametrize("later", LATER, ids=lambda later: later.__name__)
+def test_a_call_of_a_closed_period_changes_nothing_later(clock, events, later, end):
+    """A call admitted while closed changes nothing of a later period: no state, count, slot, timer or event [B5]."""
     breaker = build(clock, events, **CONFIG)
     late = breaker.acquire()
     later(breaker, clock)
-    before, told = breaker.status(), len(events.events)
+    before, emitted = breaker.status(), len(events.events)
     assert getattr(late, end)() is True
     assert breaker.status() == before
-    assert len(events.events) == told
+    assert len(events.events) == emitted
 
 
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("admitted", [1, 3])
-@pytest.mark.parametrize("later", LATER, ids=lambda move: move.__name__)
-def test_test_call_changes_nothing_later(clock, events, later, admitted, end):
-    """A test call, be it within its lease or past it, moves nothing of a later period [B5]."""
+@pytest.mark.parametrize("later", LATER, ids=lambda later: later.__name__)
+def test_a_probe_changes_nothing_later(clock, events, later, admitted, end):
+    """A probe, within its lease or past it, changes nothing of a later period [B5]."""
     breaker = due_breaker(clock, events, **CONFIG, probe_timeout=admitted)
     late = breaker.acquire()
     clock.advance(2)
     breaker.reset()
     later(breaker, clock)
-    before, told = breaker.status(), len(events.events)
+    before, emitted = breaker.status(), len(events.events)
     assert getattr(late, end)() is True
     assert breaker.status() == before
-    assert len(events.events) == told
+    assert len(events.events) == emitted
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_test_call_of_one_trial_frees_no_place_of_the_next(clock, end):
-    """A test call of the first trial frees no place of the second one, and does not count in it [B5]."""
+def test_a_late_probe_frees_no_slot_of_the_next_period(clock, end):
+    """A probe of the first half-open period frees no slot of the second one, and does not count in it [B5]."""
     breaker = due_breaker(clock, **CONFIG)
     late = breaker.acquire()
     fail(breaker)
@@ -131,8 +127,8 @@ def test_test_call_of_one_trial_frees_no_place_of_the_next(clock, end):
     assert (status.half_open_calls, status.success_count) == (len(permits), 0)
 
 
-def test_late_failures_do_not_hold_the_circuit_open(clock):
-    """Failures of calls from before the opening leave the open timer alone [B5]."""
+def test_late_failures_do_not_prolong_the_open_time(clock):
+    """Failures of calls from before the opening do not prolong the open time [B5]."""
     breaker = build(clock, **CONFIG)
     late = [breaker.acquire() for _ in range(10)]
     fail(breaker, 2)
@@ -144,8 +140,8 @@ def test_late_failures_do_not_hold_the_circuit_open(clock):
     assert breaker.state is CircuitState.HALF_OPEN
 
 
-def test_late_success_does_not_end_a_streak(clock):
-    """A success of an earlier closed period does not clear the streak of this one [B5]."""
+def test_a_late_success_leaves_the_consecutive_failures(clock):
+    """A success of an earlier closed period does not reset the consecutive failures of this one [B5]."""
     breaker = build(clock, **CONFIG)
     late = breaker.acquire()
     breaker.reset()
@@ -156,8 +152,8 @@ def test_late_success_does_not_end_a_streak(clock):
     assert breaker.state is CircuitState.OPEN
 
 
-def test_late_failure_after_a_reset_opens_nothing(clock):
-    """Failures of calls in flight at a `reset` do not open the circuit again [B5]."""
+def test_late_failures_after_a_reset_open_nothing(clock):
+    """Failures of calls that were in flight at a `reset` do not open the circuit again [B5]."""
     breaker = build(clock, **CONFIG)
     late = [breaker.acquire() for _ in range(5)]
     fail(breaker, 2)
@@ -167,8 +163,8 @@ def test_late_failure_after_a_reset_opens_nothing(clock):
     assert (breaker.state, breaker.status().failure_count) == (CircuitState.CLOSED, 0)
 
 
-def test_late_results_stay_out_of_a_window(clock):
-    """Calls of an earlier period are not recorded in the window of a later one [B5] [B17]."""
+def test_late_outcomes_do_not_enter_the_window(clock):
+    """Calls of an earlier period do not enter the window of a later one [B5] [B17]."""
     breaker = build(clock, trip=FailureRate(window=CountWindow(4), minimum_calls=2))
     late = [breaker.acquire() for _ in range(4)]
     breaker.reset()
@@ -178,8 +174,8 @@ def test_late_results_stay_out_of_a_window(clock):
 
 
 @pytest.mark.parametrize("mode", [BreakerMode.ISOLATED, BreakerMode.SHADOW])
-def test_mode_change_is_no_new_period(clock, mode):
-    """A call admitted before a mode was set and lifted still counts [B5] [B16]."""
+def test_a_mode_change_starts_no_period(clock, mode):
+    """A call that was admitted before a mode was set and lifted still counts [B5] [B16]."""
     breaker = build(clock, **CONFIG)
     fail(breaker)
     permit = breaker.acquire()
@@ -189,7 +185,7 @@ def test_mode_change_is_no_new_period(clock, mode):
     assert breaker.state is CircuitState.OPEN
 
 
-def test_mode_change_keeps_the_streak(clock):
+def test_a_mode_change_keeps_the_counts(clock):
     """Setting and lifting a mode keeps the counts of the period [B5] [B16]."""
     breaker = build(clock, **CONFIG)
     fail(breaker)
@@ -199,7 +195,7 @@ def test_mode_change_keeps_the_streak(clock):
 
 
 @pytest.mark.anyio
-async def test_late_results_through_the_async_face(clock):
+async def test_a_late_coroutine_changes_nothing(clock):
     """A coroutine that outlives its period changes nothing when it fails [B5]."""
     import anyio
 
@@ -225,7 +221,7 @@ async def test_late_results_through_the_async_face(clock):
     assert (breaker.state, breaker.status().failure_count) == (CircuitState.CLOSED, 1)
 
 
-def test_late_result_through_a_block(clock):
+def test_a_late_block_changes_nothing(clock):
     """A block that outlives its period changes nothing when it fails [B5]."""
     breaker = build(clock, **CONFIG)
     with pytest.raises(ValueError, match="late"), breaker:
@@ -234,7 +230,7 @@ def test_late_result_through_a_block(clock):
     assert breaker.status().failure_count == 0
 
 
-def test_late_result_through_a_generator(clock):
+def test_a_late_generator_changes_nothing(clock):
     """A generator that outlives its period changes nothing when it ends [B5]."""
     breaker = build(clock, **CONFIG)
 
@@ -248,14 +244,3 @@ def test_late_result_through_a_generator(clock):
     fail(breaker)
     assert list(iterator) == []
     assert breaker.status().failure_count == 1
-
-
-def test_streak_of_calls_over_a_reset(clock):
-    """After a `reset` a whole new streak is needed, whatever the old one was [B5] [B16]."""
-    breaker = build(clock, failure_threshold=5)
-    fail(breaker, 4)
-    breaker.reset()
-    fail(breaker, 4)
-    assert breaker.state is CircuitState.CLOSED
-    fail(breaker)
-    assert breaker.state is CircuitState.OPEN

@@ -17,7 +17,6 @@ from tests.breaker_tools import (
     fail,
     half_open_breaker,
     in_thread,
-    logged,
     open_breaker,
     refused,
     succeed,
@@ -32,35 +31,35 @@ WAYS = {
 ways = pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
 
 
-def test_acquire_gives_a_permit(clock):
-    """`acquire` returns a `Permit` where a call is admitted [B13]."""
+def test_acquire_returns_a_permit(clock):
+    """`acquire` returns a `Permit` if the call is admitted [B13]."""
     assert isinstance(build(clock).acquire(), Permit)
 
 
-def test_acquire_may_be_refused(clock):
-    """`acquire` raises `CircuitOpenError` where a call is refused [B13]."""
+def test_acquire_raises_a_refusal(clock):
+    """`acquire` raises `CircuitOpenError` if the call is refused [B13]."""
     breaker = open_breaker(clock)
     with pytest.raises(CircuitOpenError) as caught:
         breaker.acquire()
     assert (caught.value.reason, caught.value.retry_after) == ("open", 10.0)
 
 
-def test_success(clock):
+def test_succeed_counts_a_success(clock):
     """`succeed` counts a success [B13]."""
     breaker = half_open_breaker(clock)
     assert breaker.acquire().succeed() is True
     assert breaker.status().success_count == 1
 
 
-def test_failure(clock):
+def test_fail_counts_a_failure(clock):
     """`fail` counts a failure [B13]."""
     breaker = half_open_breaker(clock)
     assert breaker.acquire().fail() is True
     assert breaker.state is CircuitState.OPEN
 
 
-def test_release(clock):
-    """`release` counts nothing and frees the place [B13]."""
+def test_release_frees_the_slot(clock):
+    """`release` counts nothing, and frees the slot [B13]."""
     breaker = half_open_breaker(clock)
     permit = breaker.acquire()
     assert breaker.status().half_open_calls == 1
@@ -72,12 +71,12 @@ def test_release(clock):
 @pytest.mark.parametrize("second", WAYS.values(), ids=WAYS.keys())
 @ways
 @pytest.mark.parametrize("make", [build, half_open_breaker])
-def test_settled_once(clock, events, make, way, second):
-    """The first to settle a permit gets True; whoever comes later gets False and changes nothing [B13]."""
+def test_only_the_first_settling_counts(clock, events, make, way, second):
+    """The first settling of a permit returns True; every later one returns False, and changes nothing [B13]."""
     breaker = make(clock, events)
     permit = breaker.acquire()
     assert way(permit) is True
-    before, told = breaker.status(), len(events.events)
+    before, emitted = breaker.status(), len(events.events)
     assert second(permit) is False
     with permit:
         pass
@@ -85,7 +84,7 @@ def test_settled_once(clock, events, make, way, second):
         raise BoomError
     del permit
     assert breaker.status() == before
-    assert len(events.events) == told
+    assert len(events.events) == emitted
 
 
 @pytest.mark.parametrize(
@@ -97,36 +96,36 @@ def test_settled_once(clock, events, make, way, second):
     [{}, {"success_exceptions": Exception}, {"ignore_exceptions": Exception}, {"record_exceptions": ()}],
     ids=["default", "success", "ignore", "nothing"],
 )
-def test_fail_is_a_failure_whatever_it_is_given(clock, config, error):
-    """`fail` is a failure, whatever the exception is and the configuration says of it [B13]."""
+def test_fail_counts_any_exception_as_a_failure(clock, config, error):
+    """`fail` counts a failure, whatever the exception and the configuration [B13]."""
     breaker = build(clock, **config)
     assert breaker.acquire().fail(error) is True
     assert breaker.status().failure_count == 1
 
 
-def test_fail_shows_its_exception_to_retry_after(clock):
-    """The exception given to `fail` is what `retry_after` is asked with [B13] [B18]."""
-    asked = []
+def test_fail_passes_its_exception_to_retry_after(clock):
+    """`retry_after` gets the exception that was given to `fail` [B13] [B18]."""
+    got = []
 
     def retry_after(error):
-        asked.append(error)
+        got.append(error)
         return 90.0
 
     breaker = build(clock, failure_threshold=1, retry_after=retry_after)
     error = ValueError()
     breaker.acquire().fail(error)
-    assert asked == [error]
+    assert got == [error]
     assert breaker.retry_after == 90.0
 
 
-def test_fail_without_an_exception_and_retry_after(clock):
-    """`fail()` without an exception opens the circuit for the plain time, whatever `retry_after` makes of it [B13]."""
+def test_fail_without_an_exception_opens_for_the_configured_time(clock):
+    """`fail()` without an exception opens the circuit for the configured time, whatever `retry_after` does [B13]."""
     breaker = build(clock, failure_threshold=1, retry_after=lambda error: error.retry_after)
     assert breaker.acquire().fail() is True
     assert breaker.retry_after == 30.0
 
 
-def test_block_success(clock):
+def test_a_normal_exit_is_a_success(clock):
     """Leaving a permit's block normally is a success [B13]."""
     breaker = half_open_breaker(clock)
     with breaker.acquire():
@@ -135,7 +134,7 @@ def test_block_success(clock):
     assert (status.success_count, status.half_open_calls) == (1, 0)
 
 
-def test_block_gives_the_permit(clock):
+def test_a_block_gets_its_permit(clock):
     """The value of a permit's block is the permit [B13]."""
     permit = build(clock).acquire()
     with permit as value:
@@ -154,8 +153,8 @@ def test_block_gives_the_permit(clock):
     ],
     ids=["failure", "ignored", "success", "interrupt", "base", "group"],
 )
-def test_block_exception_is_judged(clock, error, outcome):
-    """Leaving a permit's block by an exception is judged by the configuration; it passes unchanged [B13] [B6]."""
+def test_an_exception_that_leaves_the_block_is_classified(clock, error, outcome):
+    """An exception that leaves a permit's block is classified, and passes unchanged [B13] [B6]."""
     breaker = half_open_breaker(
         clock, ignore_exceptions=KeyError, success_exceptions=lambda error: type(error) is LookupError
     )
@@ -170,7 +169,7 @@ def test_block_exception_is_judged(clock, error, outcome):
 
 
 @ways
-def test_settled_inside_its_block(clock, way):
+def test_a_permit_settled_inside_its_block_stays_settled(clock, way):
     """A permit that was settled in its block stays as it was settled [B13]."""
     breaker = build(clock)
     fail(breaker)
@@ -186,7 +185,7 @@ def test_settled_inside_its_block(clock, way):
 
 
 @pytest.mark.anyio
-async def test_async_block(clock):
+async def test_a_permit_guards_an_async_block(clock):
     """A permit guards an async block as well: success, failure, cancellation [B13]."""
     breaker = half_open_breaker(clock, success_threshold=5)
     async with breaker.acquire() as permit:
@@ -207,8 +206,8 @@ async def test_async_block(clock):
     assert breaker.state is CircuitState.OPEN
 
 
-def test_dropped_permit_is_released(clock):
-    """A permit that is forgotten frees its place and counts nothing [B13]."""
+def test_a_dropped_permit_is_released(clock):
+    """A permit that is garbage-collected unsettled frees its slot, and counts nothing [B13]."""
     breaker = half_open_breaker(clock, half_open_max_calls=1)
     permit = breaker.acquire()
     refused(breaker)
@@ -219,8 +218,8 @@ def test_dropped_permit_is_released(clock):
     succeed(breaker)
 
 
-def test_dropped_permit_in_a_cycle_is_released(clock):
-    """A forgotten permit in a reference cycle is released when the cycle is collected [B13]."""
+def test_a_dropped_permit_in_a_cycle_is_released(clock):
+    """An unsettled permit in a reference cycle is released when the cycle is collected [B13]."""
     breaker = half_open_breaker(clock, half_open_max_calls=1)
     cycle = [breaker.acquire()]
     cycle.append(cycle)
@@ -229,8 +228,8 @@ def test_dropped_permit_in_a_cycle_is_released(clock):
     succeed(breaker)
 
 
-def test_permit_dropped_in_another_thread(clock):
-    """A permit that ends in another thread is released too [B13]."""
+def test_a_permit_dropped_in_another_thread_is_released(clock):
+    """A permit that is dropped in another thread is released too [B13]."""
     breaker = half_open_breaker(clock, half_open_max_calls=1)
 
     def forget():
@@ -243,8 +242,8 @@ def test_permit_dropped_in_another_thread(clock):
     assert breaker.status().half_open_calls == 0
 
 
-def test_dropped_permit_of_a_closed_circuit(clock):
-    """A forgotten permit leaves the streak of a closed circuit as it is [B13]."""
+def test_a_dropped_permit_leaves_the_consecutive_failures(clock):
+    """A dropped permit of a closed circuit leaves the consecutive failures as they are [B13]."""
     breaker = build(clock)
     fail(breaker)
     permit = breaker.acquire()
@@ -253,8 +252,8 @@ def test_dropped_permit_of_a_closed_circuit(clock):
     assert breaker.status().failure_count == 1
 
 
-def test_dropped_permit_of_an_earlier_period(clock):
-    """A forgotten permit of an earlier period frees no place of the present one [B13] [B5]."""
+def test_a_dropped_permit_of_an_earlier_period_frees_no_slot(clock):
+    """A dropped permit of an earlier period frees no slot of the current one [B13] [B5]."""
     breaker = due_breaker(clock, half_open_max_calls=1)
     permit = breaker.acquire()
     breaker.trip()
@@ -266,15 +265,15 @@ def test_dropped_permit_of_an_earlier_period(clock):
     holding.release()
 
 
-def test_permit_outlives_the_name_of_its_breaker(clock):
-    """A permit works though nobody else refers to the breaker any more [B13]."""
+def test_a_permit_keeps_its_breaker_alive(clock):
+    """A permit works even if nothing else refers to its breaker [B13]."""
     permit = CircuitBreaker("api", CircuitBreakerConfig(), clock=clock).acquire()
     gc.collect()
     assert permit.succeed() is True
 
 
 def test_breakers_and_permits_are_collected(clock):
-    """A breaker that nobody refers to is freed, used permits and all [B13]."""
+    """A breaker that nothing refers to is freed, with its settled permits [B13]."""
     breaker = half_open_breaker(clock)
     permit = breaker.acquire()
     permit.release()
@@ -284,7 +283,7 @@ def test_breakers_and_permits_are_collected(clock):
     assert gone() is None
 
 
-def test_permit_is_settled_in_another_thread(clock):
+def test_a_permit_may_be_settled_in_another_thread(clock):
     """A permit may be settled in another thread than it was acquired in [B13] [B9]."""
     breaker = half_open_breaker(clock)
     permit = in_thread(breaker.acquire)
@@ -293,8 +292,8 @@ def test_permit_is_settled_in_another_thread(clock):
     assert breaker.status().success_count == 1
 
 
-def test_settling_order_does_not_matter(clock):
-    """Permits are settled each for itself, in any order [B13]."""
+def test_permits_may_be_settled_in_any_order(clock):
+    """Permits are settled independently, in any order [B13]."""
     breaker = half_open_breaker(clock, half_open_max_calls=3, success_threshold=2)
     first, second, third = (breaker.acquire() for _ in range(3))
     second.release()
@@ -304,8 +303,8 @@ def test_settling_order_does_not_matter(clock):
     assert breaker.state is CircuitState.CLOSED
 
 
-def test_late_settling_is_a_settling(clock):
-    """Settling a permit of an earlier period answers True, since it does settle it, and moves nothing [B13] [B5]."""
+def test_settling_a_permit_late_returns_true(clock):
+    """Settling a permit of an earlier period returns True, and changes nothing of the breaker [B13] [B5]."""
     breaker = build(clock)
     permit = breaker.acquire()
     breaker.reset()
@@ -314,42 +313,30 @@ def test_late_settling_is_a_settling(clock):
     assert breaker.status().failure_count == 0
 
 
-def test_a_permit_that_was_never_made_whole_is_dropped_in_silence():
-    """A permit whose making was interrupted, before it had anything to give back, ends without a word [B13]."""
+def test_a_permit_without_init_is_dropped_without_an_error():
+    """A permit whose `__init__` was interrupted is garbage-collected without an error [B13]."""
     Permit.__new__(Permit)
     gc.collect()
 
 
-def test_a_place_that_is_gone_is_given_back_in_silence(clock, caplog):
-    """Releasing a test call whose lease is over, and whose place another has, changes nothing and logs nothing [B4]."""
-    breaker = half_open_breaker(clock, half_open_max_calls=1)
-    slow = breaker.acquire()
-    clock.advance(breaker.config.lease)
-    other = breaker.acquire()
-    slow.release()
-    assert breaker.status().half_open_calls == 1
-    assert logged(caplog) == []
-    other.release()
+@pytest.mark.parametrize("configured", [True, False])
+def test_a_failing_answer_settles_a_call_before_its_end(clock, configured):
+    """A call that goes on after its answer is settled by a failing answer, and by no other [B6].
 
-
-@pytest.mark.parametrize("judged", [True, False])
-def test_a_call_that_fails_before_its_end(clock, judged):
-    """A call that goes on after its answer is settled by the answer if that is a failure, and left open if not [B6].
-
-    `record_result` judges where there is one, otherwise the default does; the answer is what `retry_after` is shown.
+    `record_result` classifies the answer if it is configured, or else the default does; `retry_after` gets the answer.
     """
-    shown = []
+    got = []
     breaker = build(
         clock,
         failure_threshold=1,
-        record_result=(lambda answer: answer == "bad") if judged else None,
-        retry_after=shown.append,
+        record_result=(lambda answer: answer == "bad") if configured else None,
+        retry_after=got.append,
     )
     bad, good = "bad", "good"
     open_still, failed = breaker.acquire(), breaker.acquire()
-    assert open_still._failed_early(good, default=lambda answer: judged or answer == bad) is False
+    assert open_still._failed_early(good, default=lambda answer: configured or answer == bad) is False
     assert open_still.release() is True
-    assert failed._failed_early(bad, default=lambda answer: not judged and answer == bad) is True
+    assert failed._failed_early(bad, default=lambda answer: not configured and answer == bad) is True
     assert failed.release() is False
-    assert shown == [bad]
+    assert got == [bad]
     assert breaker.state is CircuitState.OPEN

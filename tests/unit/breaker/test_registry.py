@@ -39,8 +39,8 @@ def registry(clock, events):
     return CircuitBreakerRegistry(CircuitBreakerConfig(failure_threshold=2), clock=clock, sink=events)
 
 
-def test_get_or_create_makes_one(registry):
-    """The first to ask makes the breaker, and all others get the same one [R1]."""
+def test_get_or_create_creates_one_breaker(registry):
+    """The first call creates the breaker, and all others return the same one [R1]."""
     breaker = registry.get_or_create("api")
     assert isinstance(breaker, CircuitBreaker)
     assert breaker.name == "api"
@@ -48,29 +48,29 @@ def test_get_or_create_makes_one(registry):
     assert registry.get_or_create("other") is not breaker
 
 
-def test_asking_again_makes_nothing(registry, monkeypatch):
-    """A breaker that is there is found, not made once more and dropped [R1]."""
+def test_get_or_create_creates_no_second_breaker(registry, monkeypatch):
+    """An existing breaker is found, and no second one is created and dropped [R1]."""
     breaker = registry.get_or_create("api")
-    monkeypatch.setattr(CircuitBreakerRegistry, "_make", lambda *_: pytest.fail("it is there"))
+    monkeypatch.setattr(CircuitBreakerRegistry, "_make", lambda *_: pytest.fail("a second breaker is created"))
     assert registry.get_or_create("api") is breaker
 
 
-def test_default_configuration(registry):
-    """Without a configuration of its own a breaker has the registry's [R1]."""
+def test_a_breaker_gets_the_default_config(registry):
+    """Without a configuration of its own a breaker gets the registry's [R1]."""
     assert registry.get_or_create("api").config == CircuitBreakerConfig(failure_threshold=2)
     assert CircuitBreakerRegistry().get_or_create("api").config == CircuitBreakerConfig()
 
 
-def test_what_breakers_are_made_with(clock):
-    """The registry shows the config and the clock that it gives to its breakers."""
+def test_a_registry_shows_its_config_and_clock(clock):
+    """A registry shows the config and the clock that it gives to its breakers."""
     config = CircuitBreakerConfig(failure_threshold=9)
     registry = CircuitBreakerRegistry(config, clock=clock)
     assert registry.default_config is config
     assert registry.clock is clock
 
 
-def test_own_configuration(registry):
-    """A breaker may have a configuration of its own, and may be asked for with it or without one [R1]."""
+def test_a_breaker_may_have_its_own_config(registry):
+    """A breaker may have a configuration of its own, and is found with it or without one [R1]."""
     config = CircuitBreakerConfig(failure_threshold=7)
     breaker = registry.get_or_create("api", config)
     assert breaker.config == config
@@ -78,8 +78,8 @@ def test_own_configuration(registry):
     assert registry.get_or_create("api") is breaker
 
 
-def test_another_configuration(registry):
-    """Asking with a configuration that differs is a `ValueError` that tells both, and overwrites nothing [R1]."""
+def test_a_different_config_raises(registry):
+    """A configuration that differs raises a `ValueError` that shows both, and changes nothing [R1]."""
     breaker = registry.get_or_create("api", CircuitBreakerConfig(failure_threshold=7))
     fail(breaker)
     with pytest.raises(ValueError, match="api") as caught:
@@ -94,15 +94,15 @@ def test_another_configuration(registry):
 
 
 @pytest.mark.parametrize(("name", "error"), [("", ValueError), (None, TypeError), (5, TypeError), ([], TypeError)])
-def test_bad_names(registry, name, error):
-    """A name that is none makes no breaker [R3]."""
+def test_an_invalid_name_raises(registry, name, error):
+    """An invalid name raises an error, and creates no breaker [R3]."""
     with pytest.raises(error, match=f"^name must be a non-empty str, got {re.escape(repr(name))}"):
         registry.get_or_create(name)
     assert len(registry) == 0
 
 
-def test_a_name_may_be_of_a_type_of_its_own(registry):
-    """A `str` of a type of its own is a name, the same as a plain one [R3]."""
+def test_a_str_subclass_is_a_name(registry):
+    """An instance of a `str` subclass is a name, and the same one as the plain text [R3]."""
 
     class Name(str):
         __slots__ = ()
@@ -111,16 +111,16 @@ def test_a_name_may_be_of_a_type_of_its_own(registry):
 
 
 @pytest.mark.parametrize("argument", ["default_config", "observer"])
-def test_bad_arguments(argument):
-    """What a registry is made with is checked, and named [R1]."""
+def test_invalid_arguments_raise(argument):
+    """An invalid argument of a registry raises a `TypeError` that names it [R1]."""
     with pytest.raises(TypeError, match=rf"^{argument} must be .*, got 5"):
         CircuitBreakerRegistry(**{argument: 5})
 
 
 @pytest.mark.parametrize("existing", [True, False])
 @pytest.mark.parametrize("config", [5, "config", {}])
-def test_bad_configuration(registry, existing, config):
-    """A configuration that is none is a `TypeError`, and nothing is made or changed [R1]."""
+def test_an_invalid_config_raises(registry, existing, config):
+    """A `config` of a wrong type raises a `TypeError`, and nothing is created or changed [R1]."""
     if existing:
         registry.get_or_create("api")
     with pytest.raises(TypeError, match=rf"^config must be a CircuitBreakerConfig, got {re.escape(repr(config))}"):
@@ -128,7 +128,7 @@ def test_bad_configuration(registry, existing, config):
     assert len(registry) == int(existing)
 
 
-def test_get(registry):
+def test_get_creates_nothing(registry):
     """`get` returns the breaker or None, and creates nothing [R2]."""
     assert registry.get("api") is None
     assert len(registry) == 0
@@ -136,8 +136,8 @@ def test_get(registry):
     assert registry.get("api") is breaker
 
 
-def test_reset(registry):
-    """`reset` resets the named breaker and says whether there is one [R2]."""
+def test_reset_resets_one_breaker(registry):
+    """`reset` resets the named breaker, and returns whether there is one [R2]."""
     one, two = registry.get_or_create("one"), registry.get_or_create("two")
     fail(one, 2)
     fail(two, 2)
@@ -147,8 +147,8 @@ def test_reset(registry):
     assert (one.state, two.state) == (CircuitState.CLOSED, CircuitState.OPEN)
 
 
-def test_reset_all(registry):
-    """`reset_all` resets every breaker, and lifts no mode [R2] [B16]."""
+def test_reset_all_resets_every_breaker(registry):
+    """`reset_all` resets every breaker, and keeps the modes [R2] [B16]."""
     breakers = [registry.get_or_create(name) for name in NAMES]
     for breaker in breakers[::2]:
         fail(breaker, 2)
@@ -158,8 +158,8 @@ def test_reset_all(registry):
     assert breakers[0].mode is BreakerMode.ISOLATED
 
 
-def test_get_all_states(registry):
-    """`get_all_states` is a copy, in the order of insertion [R2]."""
+def test_get_all_states_returns_a_copy(registry):
+    """`get_all_states` returns a copy, in the order of creation [R2]."""
     names = ["zeta", "alpha", "mid"]
     for name in names:
         registry.get_or_create(name)
@@ -174,8 +174,8 @@ def test_get_all_states(registry):
     assert list(registry.get_all_states()) == names
 
 
-def test_states_are_read_without_moving(registry, clock, events):
-    """Reading the states moves none: a circuit whose open time is up reads OPEN [R2] [B8]."""
+def test_reading_the_states_changes_none(registry, clock, events):
+    """Reading the states changes none: a circuit whose open time has ended reads OPEN [R2] [B8]."""
     fail(registry.get_or_create("api"), 2)
     clock.advance(3600)
     events.clear()
@@ -184,8 +184,8 @@ def test_states_are_read_without_moving(registry, clock, events):
     assert events.topics == []
 
 
-def test_statuses(registry):
-    """`statuses` are the statuses of all breakers, in the order of insertion [R2]."""
+def test_statuses_are_in_the_order_of_creation(registry):
+    """`statuses` returns the statuses of all breakers, in the order of creation [R2]."""
     for name in ("zeta", "alpha"):
         registry.get_or_create(name)
     fail(registry.get("alpha"))
@@ -194,8 +194,8 @@ def test_statuses(registry):
     assert [(status.name, status.failure_count) for status in statuses] == [("zeta", 0), ("alpha", 1)]
 
 
-def test_remove(registry):
-    """`remove` forgets a breaker, which goes on working for those who hold it; a new one may take the name [R2]."""
+def test_remove_frees_the_name(registry):
+    """A removed breaker works on for code that holds it, and a new breaker may take the name [R2]."""
     breaker = registry.get_or_create("api", CircuitBreakerConfig(failure_threshold=1))
     assert registry.remove("api") is True
     assert "api" not in registry
@@ -207,15 +207,15 @@ def test_remove(registry):
     assert (other.config.failure_threshold, other.state) == (2, CircuitState.CLOSED)
 
 
-def test_remove_what_is_not_there(registry):
-    """Removing an unknown name changes nothing, and says so [R2]."""
+def test_removing_an_unknown_name_changes_nothing(registry):
+    """Removing an unknown name changes nothing, and returns False [R2]."""
     registry.get_or_create("api")
     assert registry.remove("other") is False
     assert len(registry) == 1
 
 
-def test_container(registry):
-    """A registry knows its names, its size, and iterates over its breakers in the order of insertion [R2]."""
+def test_a_registry_is_a_container(registry):
+    """A registry contains its names, has a size, and iterates over its breakers in the order of creation [R2]."""
     breakers = [registry.get_or_create(name) for name in NAMES]
     assert list(registry) == breakers
     assert len(registry) == len(NAMES)
@@ -224,8 +224,8 @@ def test_container(registry):
     assert bool(CircuitBreakerRegistry()) in {True, False}
 
 
-def test_iteration_while_others_add(registry):
-    """Whoever iterates is not disturbed by breakers that come or go meanwhile [R2]."""
+def test_iteration_while_breakers_are_added_and_removed(registry):
+    """Breakers that are added or removed during an iteration do not disturb it [R2]."""
     for name in "abc":
         registry.get_or_create(name)
     seen = []
@@ -236,7 +236,7 @@ def test_iteration_while_others_add(registry):
     assert set("ac") <= set(seen)
 
 
-def test_iteration_while_threads_add(registry):
+def test_iteration_while_threads_add_and_remove(registry):
     """Iteration, states and statuses are safe while other threads add and remove [R2]."""
     stop, started = threading.Event(), threading.Barrier(3)
 
@@ -265,8 +265,8 @@ def test_iteration_while_threads_add(registry):
 
 
 @pytest.mark.parametrize("name", NAMES, ids=range(len(NAMES)))
-def test_names_reach_everything_unchanged(registry, clock, events, name):
-    """Any non-empty text is a name, and reaches events, errors and statuses as it is [R3]."""
+def test_names_stay_unchanged_everywhere(registry, clock, events, name):
+    """Any non-empty text is a name, and appears unchanged in events, errors and statuses [R3]."""
     breaker = registry.get_or_create(name)
     fail(breaker, 2)
     assert refused(breaker).name == breaker.name == breaker.status().name == name
@@ -278,8 +278,8 @@ def test_names_reach_everything_unchanged(registry, clock, events, name):
     succeed(breaker)
 
 
-def test_registry_hands_on_what_it_was_given(clock, events):
-    """The breakers of a registry have its clock, its sink and its prefix [R1]."""
+def test_breakers_get_the_clock_the_sink_and_the_prefix(clock, events):
+    """The breakers of a registry get its clock, its sink and its prefix [R1]."""
     registry = CircuitBreakerRegistry(clock=clock, sink=events, topic_prefix="my.app")
     breaker = registry.get_or_create("api")
     breaker.trip()
@@ -288,14 +288,14 @@ def test_registry_hands_on_what_it_was_given(clock, events):
     assert events.topics == ["my.app.circuit.opened"]
 
 
-def test_sequences_are_each_breakers_own(registry, events):
-    """Each breaker of a registry is an emitter of its own [C3]."""
+def test_each_breaker_numbers_its_own_events(registry, events):
+    """Each breaker of a registry numbers its own events [C3]."""
     for name in ("one", "two"):
         registry.get_or_create(name).trip()
     assert [(event.source, event.sequence) for event in events.events] == [("one", 1), ("two", 1)]
 
 
-def test_registries_do_not_share(registry, clock):
-    """Two registries have nothing in common [R1]."""
+def test_registries_share_no_breakers(registry, clock):
+    """Two registries share no breakers [R1]."""
     other = CircuitBreakerRegistry(clock=clock)
     assert other.get_or_create("api") is not registry.get_or_create("api")

@@ -1,4 +1,4 @@
-"""The sink of a breaker: what it may do, and what it cannot do to a call."""
+"""The sink of a breaker: when it gets the events, and what its errors and delays do to calls."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from tests.breaker_tools import SAFETY, BoomError, boom, build, due_breaker, fai
 
 
 class SinkError(Exception):
-    """A bug of the sink."""
+    """An error of the sink."""
 
 
 def broken(_):
-    """Be a sink with a bug."""
+    """Raise, as a sink with a bug."""
     raise SinkError("bug in the sink")
 
 
-def test_sink_hears_after_the_state_is_committed(clock):
-    """When the sink is told, the breaker already is in the new state [C4]."""
+def test_a_sink_is_called_after_the_state_has_changed(clock):
+    """When the sink gets an event, the breaker is in the new state already [C4]."""
     seen = []
 
     def sink(event):
@@ -33,8 +33,8 @@ def test_sink_hears_after_the_state_is_committed(clock):
     assert seen == [("Open",) * 3, ("HalfOpen",) * 3, ("Closed",) * 3]
 
 
-def test_sink_hears_before_the_call_returns(clock, events):
-    """The event is delivered when the call that caused it comes back [C6]."""
+def test_events_are_delivered_before_the_call_returns(clock, events):
+    """An event is delivered before the call that caused it returns [C6]."""
     breaker = due_breaker(clock, events, success_threshold=1)
     permit = breaker.acquire()
     assert events.topics[-1].endswith("half_opened")
@@ -42,8 +42,8 @@ def test_sink_hears_before_the_call_returns(clock, events):
     assert events.topics[-1].endswith("closed")
 
 
-def test_broken_sink_changes_no_outcome(clock, caplog):
-    """A sink that raises loses neither the caller's exception nor its result; the log gets topic and error [C4]."""
+def test_a_sink_that_raises_changes_no_outcome(clock, caplog):
+    """A sink that raises hides neither exception nor result of the call; topic and error are logged [C4]."""
     breaker = build(clock, broken, failure_threshold=1, success_threshold=1, timeout_duration=10)
     error = BoomError()
     with pytest.raises(BoomError) as caught:
@@ -61,8 +61,8 @@ def test_broken_sink_changes_no_outcome(clock, caplog):
         assert "bug in the sink" in line
 
 
-def test_broken_sink_and_the_operator(clock, caplog):
-    """A sink that raises disturbs no command either [C4]."""
+def test_a_sink_that_raises_disturbs_no_operator(clock, caplog):
+    """A sink that raises disturbs neither `trip` nor `set_mode` nor `reset` [C4]."""
     breaker = build(clock, broken)
     breaker.trip()
     breaker.set_mode(BreakerMode.SHADOW)
@@ -71,7 +71,7 @@ def test_broken_sink_and_the_operator(clock, caplog):
     assert len(logged(caplog)) == 3
 
 
-def test_sink_may_call_back(clock):
+def test_a_sink_may_use_the_breaker(clock):
     """A sink may use the breaker in every way, since no lock is held [C4]."""
     seen = []
 
@@ -90,12 +90,12 @@ def test_sink_may_call_back(clock):
     assert breaker.state is CircuitState.CLOSED
 
 
-def test_hanging_sink_holds_up_nobody_else(clock):
-    """While a sink hangs in one thread, others go on; their events reach it later, in order [C4] [C6]."""
-    told, hanging, go = [], threading.Event(), threading.Event()
+def test_a_hanging_sink_delays_no_other_thread(clock):
+    """While a sink hangs in one thread, other threads go on; their events are delivered later, in order [C4] [C6]."""
+    delivered, hanging, go = [], threading.Event(), threading.Event()
 
     def sink(event):
-        told.append(event.sequence)
+        delivered.append(event.sequence)
         if event.sequence == 1:
             hanging.set()
             go.wait(SAFETY)
@@ -107,14 +107,14 @@ def test_hanging_sink_holds_up_nobody_else(clock):
     in_thread(breaker.reset)
     assert in_thread(breaker.call, lambda: "ok") == "ok"
     in_thread(breaker.trip)
-    assert (told, breaker.state) == ([1], CircuitState.OPEN)
+    assert (delivered, breaker.state) == ([1], CircuitState.OPEN)
     go.set()
     thread.join(SAFETY)
-    assert told == [1, 2, 3]
+    assert delivered == [1, 2, 3]
 
 
-def test_sink_without_a_return_value_or_with_one(clock):
-    """What a sink returns is not looked at [C4]."""
+def test_the_return_value_of_a_sink_is_ignored(clock):
+    """The return value of a sink is ignored [C4]."""
     breaker = build(clock, lambda _: object(), failure_threshold=1)
     with pytest.raises(BoomError):
         breaker.call(boom)
@@ -122,13 +122,13 @@ def test_sink_without_a_return_value_or_with_one(clock):
 
 
 def succeed_after_reset(breaker):
-    """Reset the breaker, and let a call through."""
+    """Reset the breaker, and make a call that succeeds."""
     breaker.reset()
     succeed(breaker)
 
 
-def test_sink_that_is_any_callable(clock):
-    """A bound method, a lambda or any object with a `__call__` is a sink [C4]."""
+def test_a_sink_may_be_any_callable(clock):
+    """A sink may be any callable, such as a bound method [C4]."""
     kept = []
     build(clock, kept.append).trip()
     assert [event.topic for event in kept] == ["arb.swarm.circuit.opened"]
