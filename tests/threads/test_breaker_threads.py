@@ -53,7 +53,7 @@ def attempt(breaker, fn):
     return "success"
 
 
-def check_story(events, breaker):
+def check_transitions(events, breaker):
     """Check that the events are numbered without gaps, follow each other, and end in the breaker's state."""
     seen = breaker.status()
     assert [event.sequence for event in events.events] == list(range(1, len(events.events) + 1))
@@ -101,7 +101,7 @@ class Racy:
         self.value = value + 1
 
 
-def test_harness_shows_a_missing_lock():
+def test_the_harness_shows_a_missing_lock():
     """A read and a write without a lock lose updates under the interleaver [T23]."""
     lost = 0
     for seed in range(10):
@@ -112,7 +112,7 @@ def test_harness_shows_a_missing_lock():
     assert lost
 
 
-def test_harness_puts_the_tracer_back():
+def test_the_harness_restores_the_tracer():
     """The tracer from before is restored, even when a job fails [T23]."""
     seen = []
 
@@ -135,7 +135,7 @@ def test_harness_puts_the_tracer_back():
     assert after_threads is tracer
 
 
-def test_harness_strikes_every_line():
+def test_the_harness_strikes_every_line():
     """An act is struck at each of its lines in turn, and the number of lines is returned [T23]."""
     struck_at = []
 
@@ -154,10 +154,10 @@ def test_harness_strikes_every_line():
 
 
 @SEEDS
-@pytest.mark.parametrize("places", [1, 3])
-def test_places(clock, seed, places):
+@pytest.mark.parametrize("slots", [1, 3])
+def test_slots_limit_the_probes(clock, seed, slots):
     """However threads interleave, at most `half_open_max_calls` probes are under way [B3] [T02]."""
-    breaker = due_breaker(clock, half_open_max_calls=places, success_threshold=10_000)
+    breaker = due_breaker(clock, half_open_max_calls=slots, success_threshold=10_000)
     lock = threading.Lock()
     inside, most = 0, 0
 
@@ -172,13 +172,13 @@ def test_places(clock, seed, places):
 
     jobs = [lambda: [attempt(breaker, work) for _ in range(8)]] * 4
     outcomes = [outcome for outcomes in Interleaver(seed).run(jobs) for outcome in outcomes]
-    assert 1 <= most <= places
+    assert 1 <= most <= slots
     status = breaker.status()
     assert (status.half_open_calls, status.success_count) == (0, outcomes.count("success"))
 
 
 @SEEDS
-def test_one_opening(clock, seed):
+def test_threads_open_the_circuit_once(clock, seed):
     """Threads whose calls fail at once open the circuit once, with one event, and count one opening [B1] [T23]."""
     events = EventRecorder()
     breaker = build(clock, events, failure_threshold=3, backoff_multiplier=2)
@@ -189,7 +189,7 @@ def test_one_opening(clock, seed):
 
 
 @SEEDS
-def test_one_closing(clock, seed):
+def test_threads_close_the_circuit_once(clock, seed):
     """Threads whose probes succeed at once close the circuit once, and late failures do not open it again [B3] [B5]."""
     events = EventRecorder()
     breaker = half_open_breaker(clock, events, half_open_max_calls=8, success_threshold=4)
@@ -197,24 +197,24 @@ def test_one_closing(clock, seed):
     Interleaver(seed).run([permit.succeed for permit in permits])
     assert breaker.state is CircuitState.CLOSED
     assert [topic.rpartition(".")[2] for topic in events.topics] == ["opened", "half_opened", "closed"]
-    check_story(events, breaker)
+    check_transitions(events, breaker)
 
 
 @SEEDS
-def test_one_reopening(clock, seed):
+def test_threads_reopen_the_circuit_once(clock, seed):
     """Threads whose probes fail at once open the circuit again once [B3] [T23]."""
     events = EventRecorder()
     breaker = half_open_breaker(clock, events, half_open_max_calls=6, backoff_multiplier=2)
     permits = [breaker.acquire() for _ in range(6)]
     assert Interleaver(seed).run([permit.fail for permit in permits]) == [True] * 6
     assert (breaker.status().openings, breaker.retry_after) == (2, 20.0)
-    check_story(events, breaker)
+    check_transitions(events, breaker)
 
 
 @SEEDS
-@pytest.mark.parametrize("kind", ["streak", "count window", "time window"])
+@pytest.mark.parametrize("kind", ["consecutive", "count window", "time window"])
 @pytest.mark.parametrize("observed", [False, True])
-def test_exact_counts(clock, seed, kind, observed):
+def test_failures_are_counted_exactly(clock, seed, kind, observed):
     """Every failure is counted exactly once, on the fast path and on the slow path [B1] [B17] [T23]."""
     trip = FailureRate(window=CountWindow(1000), minimum_calls=1000) if kind == "count window" else None
     if kind == "time window":
@@ -242,7 +242,7 @@ def test_successes_are_counted_exactly(clock, seed):
 
 
 @SEEDS
-def test_jotted_successes_are_counted_exactly(clock, seed, monkeypatch):
+def test_deferred_successes_are_counted_exactly(clock, seed, monkeypatch):
     """Successes that threads defer while others record failures are counted once each [B17] [T23]."""
     monkeypatch.setattr(DeferredSuccesses, "LIMIT", 5)
     policy = FailureRate(threshold=9 / 41, window=TimeWindow(10), minimum_calls=41)
@@ -261,7 +261,7 @@ def test_jotted_successes_are_counted_exactly(clock, seed, monkeypatch):
 
 
 @SEEDS
-def test_events_tell_one_story(clock, seed):
+def test_events_follow_the_changes_of_state(clock, seed):
     """Under any threads, the events are numbered and ordered as the circuit changed state [C3] [C6] [T23]."""
     events = EventRecorder()
     breaker = build(clock, events, failure_threshold=1, success_threshold=1, timeout_duration=0)
@@ -279,12 +279,12 @@ def test_events_tell_one_story(clock, seed):
             breaker.set_mode(BreakerMode.NORMAL)
 
     Interleaver(seed).run([calls, calls, operator])
-    check_story(events, breaker)
+    check_transitions(events, breaker)
     assert len(events.events) > 8
 
 
 @SEEDS
-def test_permit_is_settled_by_one_thread(clock, seed):
+def test_a_permit_is_settled_by_one_thread(clock, seed):
     """When threads settle one permit, exactly one call returns True, and its outcome counts [B13]."""
     for _ in range(4):
         breaker = half_open_breaker(clock, success_threshold=5)
@@ -338,7 +338,7 @@ def test_no_admission_after_an_observed_opening(clock, seed):
 
 @SEEDS
 @pytest.mark.parametrize("mode", [BreakerMode.ISOLATED, BreakerMode.DISABLED])
-def test_mode_holds_once_it_is_observed(clock, seed, mode):
+def test_calls_obey_a_mode_that_was_observed(clock, seed, mode):
     """After a thread has seen a mode, calls that begin later obey it [B16] [B9]."""
     breaker = build(clock)
     if mode is BreakerMode.DISABLED:
@@ -388,7 +388,7 @@ def test_no_refusal_after_an_observed_reset(clock, seed):
 
 
 @SEEDS
-def test_leases_under_threads(clock, seed):
+def test_leases_never_exceed_the_slots(clock, seed):
     """While time passes, no more leases run at once than there are slots [B3] [B4]."""
     breaker = due_breaker(clock, half_open_max_calls=2, probe_timeout=5, success_threshold=10_000)
     lock = threading.Lock()
@@ -444,7 +444,7 @@ def test_get_or_create_with_two_configurations(clock, seed):
 
 
 @SEEDS
-def test_registry_is_read_while_it_changes(clock, seed):
+def test_a_registry_may_be_read_while_it_changes(clock, seed):
     """Reading a registry is safe while other threads add and remove breakers [R2]."""
     registry = CircuitBreakerRegistry(clock=clock)
 
@@ -554,17 +554,17 @@ def test_no_lock_is_held_around_the_clock(events):
     assert len(clock.meddle.used) > 8
 
 
-def test_one_breaker_in_many_loops_and_threads(clock):
+def test_one_breaker_serves_many_loops_and_threads(clock):
     """One breaker serves event loops of both kinds and plain threads at once [B9]."""
     breaker = build(clock, failure_threshold=1000)
-    everybody = threading.Barrier(4)
+    all_ready = threading.Barrier(4)
 
     async def failing():
         await anyio.lowlevel.checkpoint()
         raise BoomError
 
     async def loop():
-        await anyio.to_thread.run_sync(everybody.wait, SAFETY)
+        await anyio.to_thread.run_sync(all_ready.wait, SAFETY)
         for _ in range(20):
             with contextlib.suppress(BoomError):
                 await breaker.execute(failing)
@@ -573,7 +573,7 @@ def test_one_breaker_in_many_loops_and_threads(clock):
                     await failing()
 
     def plain():
-        everybody.wait(SAFETY)
+        all_ready.wait(SAFETY)
         fail(breaker, 40)
 
     jobs = [
@@ -695,14 +695,14 @@ class Case:
 @HOLDERS
 @ACTS
 @pytest.mark.parametrize("observed", [False, True])
-def test_finalizer_strikes_at_every_line(hold, act, observed):
+def test_a_finalizer_may_strike_at_every_line(hold, act, observed):
     """An object that holds a slot may be collected at any line: nothing hangs, and the slot is free [B13] [B9]."""
 
     def check(case):
         case.over = True
         assert "locked out" not in case.seen
         case.held.clear()
-        check_story(case.events, case.breaker)
+        check_transitions(case.events, case.breaker)
         assert case.breaker.status().half_open_calls == 0
         check_usable(case.breaker, case.clock)
 
@@ -718,7 +718,7 @@ def test_finalizer_strikes_at_every_line(hold, act, observed):
 
 
 @HOLDERS
-def test_finalizer_does_not_wait_for_another_thread(hold):
+def test_a_finalizer_does_not_wait_for_another_thread(hold):
     """A finalizer in one thread does not wait while another thread is at any line of the breaker [B13]."""
 
     def strike(case):
@@ -750,7 +750,7 @@ def test_dropped_permits_are_reported_once(clock, seed):
     assert sorted(records) == ["neutral"] * 24 + ["success"] * 25
 
 
-def test_eager_garbage_collection(clock):
+def test_an_eager_collector_releases_every_slot(clock):
     """With garbage collection at every allocation, cycles of permits and generators are released in time [B13]."""
     breaker = due_breaker(clock, half_open_max_calls=50, success_threshold=100_000)
 
@@ -789,10 +789,10 @@ def test_eager_garbage_collection(clock):
 def alarm():
     """Raise in the main thread if it hangs."""
 
-    def ring(*_):
+    def fail_the_test(*_):
         raise AssertionError("the main thread hangs")
 
-    before = signal.signal(signal.SIGALRM, ring)
+    before = signal.signal(signal.SIGALRM, fail_the_test)
     signal.setitimer(signal.ITIMER_REAL, SAFETY * 2)
     yield
     signal.setitimer(signal.ITIMER_REAL, 0)
@@ -835,7 +835,7 @@ def pass_a_block(breaker):
 @STRIKES
 @pytest.mark.parametrize("start", ["closed", "half-open"])
 @pytest.mark.usefixtures("alarm")
-def test_signal_handler_strikes_at_every_line(act, strike, start):
+def test_a_signal_handler_may_strike_at_every_line(act, strike, start):
     """A signal handler may use the breaker between any two of its lines: no deadlock, no partial change [B9]."""
 
     def make():
@@ -845,7 +845,7 @@ def test_signal_handler_strikes_at_every_line(act, strike, start):
         return case
 
     def check(case):
-        check_story(case.events, case.breaker)
+        check_transitions(case.events, case.breaker)
         case.held.clear()
         check_usable(case.breaker, case.clock)
 
@@ -865,7 +865,7 @@ def test_signal_handler_strikes_at_every_line(act, strike, start):
 
 @signals
 @pytest.mark.usefixtures("alarm")
-def test_what_a_signal_handler_records_is_counted():
+def test_an_outcome_of_a_signal_handler_counts_once():
     """An outcome that a signal handler records counts exactly once, at whatever line it strikes [B9] [T23]."""
     clock = FakeClock()
 
@@ -888,7 +888,7 @@ def test_what_a_signal_handler_records_is_counted():
 @signals
 @pytest.mark.usefixtures("alarm")
 @ACTS
-def test_what_a_signal_handler_commands_is_done(act):
+def test_a_reset_in_a_signal_handler_is_done(act):
     """A `reset` in a signal handler is done, at the latest, when the call that it interrupted returns [B16] [B9]."""
     cases = []
 
@@ -937,7 +937,7 @@ def test_closed_circuit_admits_signal_handlers(observed):
 @ACTS
 @pytest.mark.parametrize("start", ["closed", "half-open"])
 @pytest.mark.parametrize("observed", [False, "noting"])
-def test_interrupt_at_every_call(monkeypatch, act, start, observed):
+def test_an_interrupt_at_any_call_leaves_the_breaker_usable(monkeypatch, act, start, observed):
     """A `KeyboardInterrupt` at the start of any function of the package leaves the breaker usable [B4] [B6]."""
     unraisable = []
     monkeypatch.setattr(sys, "unraisablehook", lambda args: unraisable.append(repr(args.exc_value)))
@@ -968,7 +968,7 @@ def test_interrupt_at_every_call(monkeypatch, act, start, observed):
 
 
 @pytest.mark.parametrize("error", [None, BoomError()], ids=["success", "failure"])
-def test_block_that_is_overtaken_while_it_is_entered(error):
+def test_a_block_entered_during_a_change_settles_no_other_call(error):
     """A block that is entered while the circuit changes state never settles another block's call [B14]."""
 
     class Subject:
@@ -1006,7 +1006,7 @@ def test_block_that_is_overtaken_while_it_is_entered(error):
 
 
 @SEEDS
-def test_blocks_in_interleaving_threads(clock, seed):
+def test_blocks_in_interleaving_threads_keep_no_slot(clock, seed):
     """Blocks in many threads, while the circuit changes state, keep no slot and count correctly [B14] [B9]."""
     events = EventRecorder()
     breaker = build(clock, events, failure_threshold=2, success_threshold=2, timeout_duration=0, half_open_max_calls=2)
@@ -1023,5 +1023,5 @@ def test_blocks_in_interleaving_threads(clock, seed):
                 stack.enter_context(breaker)
 
     Interleaver(seed).run([blocks, blocks, stacks, stacks])
-    check_story(events, breaker)
+    check_transitions(events, breaker)
     assert breaker.status().half_open_calls == 0
