@@ -78,10 +78,10 @@ FACES = [decorated, executed, block, sync_block, permit, fallen_back, iterated]
 @WAYS
 @pytest.mark.parametrize("face", FACES, ids=lambda face: face.__name__)
 @pytest.mark.parametrize("observed", [False, True], ids=["", "observed"])
-def test_a_cancelled_test_call_is_neutral(backend, native, face, observed, explored) -> None:
+def test_a_cancelled_probe_is_neutral(backend, native, face, observed, explored) -> None:
     """Wherever a probe is cancelled, it frees its slot and counts as nothing [B3] [B6] [T01]."""
 
-    class TestCall(Scene):
+    class Probe(Scene):
         def __init__(self) -> None:
             super().__init__()
             self.records: list[CallRecord] = []
@@ -107,7 +107,7 @@ def test_a_cancelled_test_call_is_neutral(backend, native, face, observed, explo
             assert (status.state, status.half_open_calls, status.success_count) == (state, 0, 0)
             assert [record.outcome for record in self.records] == ["success" if self.done else "neutral"] * observed
 
-    explored("cancellation points", at_every_point(backend, native, TestCall))
+    explored("cancellation points", at_every_point(backend, native, Probe))
 
 
 @WAYS

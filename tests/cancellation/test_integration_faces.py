@@ -91,7 +91,7 @@ async def allow(request: object) -> bool:
 @pytest.mark.parametrize(
     ("method", "path"), [("GET", "/swarm/status"), ("POST", "/swarm/agents"), ("GET", "/swarm/events")]
 )
-def test_a_cancelled_answer_leaves_nothing(backend, native, method, path, explored) -> None:
+def test_a_cancelled_answer_leaves_no_partial_state(backend, native, method, path, explored) -> None:
     """Wherever a request to the app is cancelled, an agent is registered fully or not at all, and no stream stays.
 
     [H2] [H4]

@@ -42,7 +42,7 @@ def check_numbers(events: EventRecorder) -> None:
         assert event.sequence == last[event.source], events.events
 
 
-def check_story(events: EventRecorder, breaker: CircuitBreaker) -> None:
+def check_transitions(events: EventRecorder, breaker: CircuitBreaker) -> None:
     """Check that the events of this breaker follow the transition table and end in its current state."""
     check_numbers(events)
     state = CircuitState.CLOSED

@@ -86,7 +86,7 @@ def in_a_dropped_generator(breaker):
 FACES = [in_a_call, in_a_block, in_a_dropped_permit, in_a_dropped_generator]
 
 
-def test_ten_thousand_breakers():
+def test_ten_thousand_breakers_leak_nothing():
     """Breakers that come and go in a registry, while threads call them in every way, leak nothing [R1] [R2] [B13]."""
     clock, bus = FakeClock(), EventBus()
     config = CircuitBreakerConfig(failure_threshold=1, success_threshold=1, timeout_duration=1)
@@ -121,7 +121,7 @@ def test_ten_thousand_breakers():
     take_round(bystander, clock)
 
 
-def test_ten_thousand_agents():
+def test_ten_thousand_agents_leak_nothing():
     """Agents that start, fail, fall silent, restart and stop in threads leak nothing [O1] [O4] [O7] [O14]."""
     clock = FakeClock()
     overseer = Overseer(OverseerConfig(restart_cooldown_secs=0), clock=clock, sink=lambda _: None)
@@ -137,7 +137,7 @@ def test_ten_thousand_agents():
 
     def use(seed):
         chance = random.Random(seed)
-        deeds = [
+        actions = [
             *[
                 partial(overseer.record_agent_failure, error=error)
                 for error in ("error", BoomError())
@@ -152,7 +152,7 @@ def test_ten_thousand_agents():
         for _ in range(1000):
             agents = overseer.get_all_agent_statuses()
             with suppress(UnknownAgentError):
-                chance.choice(deeds)(chance.choice(agents).agent_id)
+                chance.choice(actions)(chance.choice(agents).agent_id)
             clock.advance(1)
             overseer.check_heartbeats()
 
@@ -171,7 +171,7 @@ def test_ten_thousand_agents():
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_thousands_of_waits(backend):
+def test_thousands_of_cancelled_waits_leak_nothing(backend):
     """Cancelled waits for events, a resume, a tick or a restart leak nothing [C5] [O9] [O13]."""
     clock, bus = FakeClock(), EventBus()
     overseer = Overseer(clock=clock, sink=bus)
@@ -198,7 +198,7 @@ def test_thousands_of_waits(backend):
     check_nothing_grows(partial(in_thread, partial(anyio.run, everything, backend=backend)))
 
 
-def test_ten_thousand_subscriptions():
+def test_ten_thousand_subscriptions_leak_nothing():
     """Subscriptions that are closed or dropped, even in cycles, while threads publish, leak nothing [C5]."""
     bus = EventBus()
     breaker = CircuitBreakerRegistry(sink=bus).get_or_create("a")
@@ -237,7 +237,7 @@ def test_ten_thousand_subscriptions():
     assert breaker.state is CircuitState.CLOSED
 
 
-def test_exits_that_nobody_uses_keep_one_breaker_a_thread():
+def test_reading_the_exit_keeps_one_breaker_per_thread_alive():
     """Reading a breaker's `__exit__`, as `hasattr` does, keeps alive only the last breaker that a thread read.
 
     [B14]
@@ -245,13 +245,13 @@ def test_exits_that_nobody_uses_keep_one_breaker_a_thread():
     registry = CircuitBreakerRegistry()
     made = WeakSet()
 
-    def look():
+    def read_exits():
         for number in range(100):
             made.add(breaker := registry.get_or_create(str(number)))
             assert hasattr(breaker, "__exit__")
             registry.remove(str(number))
 
     for _ in range(10):
-        in_thread(look)
+        in_thread(read_exits)
     gc.collect()
     assert len(made) <= 10

@@ -149,7 +149,7 @@ class Scene:
             return [event.topic for event in mail.drain()]
 
 
-def test_garbage_at_every_line():
+def test_garbage_collection_at_every_line_changes_nothing():
     """Permits, generators, blocks and subscriptions that are collected at every line change nothing [B13] [B9] [C6]."""
     calm, littered = Scene(), Scene()
     mail = calm.play()
@@ -170,22 +170,22 @@ def test_garbage_at_every_line():
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_supervision_under_an_eager_collector(backend):
+def test_a_swarm_recovers_under_an_eager_collector(backend):
     """With garbage collection at every allocation, a supervised swarm crashes, hangs and recovers as usual [O13]."""
     clock, events, bus = FakeClock(), EventRecorder(), EventBus()
 
     async def host():
         overseer = Overseer(clock=clock, sink=lambda event: (events(event), bus(event)))
-        lives: Counter[str] = Counter()
+        incarnations: Counter[str] = Counter()
 
         async def main(name, agent):
-            lives[name] += 1
+            incarnations[name] += 1
             cycle = [agent, open_breaker(clock).with_fallback(lambda: None)]
             cycle.append(cycle)
             await clock.sleep(5)
-            if lives[name] == 1 and name == "crashes":
+            if incarnations[name] == 1 and name == "crashes":
                 raise BoomError
-            while lives[name] > 1:
+            while incarnations[name] > 1:
                 agent.heartbeat()
                 await clock.sleep(10)
             await anyio.sleep_forever()
@@ -200,7 +200,7 @@ def test_supervision_under_an_eager_collector(backend):
                     assert [event.topic for event in mail.drain()] == events.topics[3:]
             check_counts(overseer)
             tasks.cancel_scope.cancel()
-        assert lives == {"crashes": 2, "hangs": 2}
+        assert incarnations == {"crashes": 2, "hangs": 2}
 
     thresholds = gc.get_threshold()
     gc.set_threshold(1)
@@ -270,7 +270,7 @@ def strike_all(make, act, check):
 
 @ACTS
 @STARTS
-def test_memory_runs_out_in_a_breaker(start, act):
+def test_a_memory_error_leaves_a_breaker_usable(start, act):
     """A `MemoryError` in a call keeps no lock, and no slot beyond its lease; all methods work afterwards [B4]."""
 
     def check(case):
@@ -285,7 +285,7 @@ def test_memory_runs_out_in_a_breaker(start, act):
 
 @ACTS
 @STARTS
-def test_memory_runs_out_and_no_operator_is_there(start, act):
+def test_a_breaker_recovers_from_a_memory_error_without_a_reset(start, act):
     """After a `MemoryError` in a call, the readings agree, and the circuit opens and closes without a reset [B4] [B8].
 
     This test calls neither `reset` nor `trip` to repair the circuit.
@@ -303,7 +303,7 @@ def test_memory_runs_out_and_no_operator_is_there(start, act):
     assert strike_all(partial(Struck, start), lambda case: act(case.breaker), check) > 0
 
 
-def test_memory_runs_out_and_one_event_is_lost_at_most():
+def test_a_memory_error_loses_at_most_one_event():
     """A `MemoryError` in a change loses at most its event; the others arrive once each, in order [C3] [C6]."""
 
     def live(case):
@@ -369,7 +369,7 @@ class StruckSwarm:
         "pause",
     ],
 )
-def test_memory_runs_out_in_an_overseer(act):
+def test_a_memory_error_leaves_an_overseer_consistent(act):
     """After a `MemoryError` in a report, the overseer's counts match its agents, and it continues to work [O10]."""
 
     def check(swarm):
@@ -390,7 +390,7 @@ def test_memory_runs_out_in_an_overseer(act):
     assert strike_all(StruckSwarm, act, check) > 0
 
 
-def test_memory_runs_out_in_a_bus_and_a_registry():
+def test_a_memory_error_leaves_a_bus_and_a_registry_usable():
     """A `MemoryError` in a bus or registry loses no later event and creates no second breaker [C5]."""
 
     class Case:

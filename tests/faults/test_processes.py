@@ -33,7 +33,7 @@ from swarmguard import (
 )
 from swarmguard.testing import EventRecorder, FakeClock
 from tests.breaker_tools import SAFETY, BoomError, boom, build, in_thread
-from tests.faults.harness import check_counts, check_story, take_round
+from tests.faults.harness import check_counts, check_transitions, take_round
 from tests.threads.interleave import wait_for
 
 METHODS = multiprocessing.get_all_start_methods()
@@ -127,7 +127,7 @@ class World:
         check_counts(self.overseer)
         breaker = self.registry.get_or_create("the child's own")
         take_round(breaker, self.clock)
-        check_story(self.events, breaker)
+        check_transitions(self.events, breaker)
         for known in self.registry:
             in_thread(take_round, known, self.clock)
         self.overseer.resume_swarm()
@@ -140,11 +140,11 @@ class World:
 
     async def live_in_a_loop(self):
         """Run a swarm in an event loop of the child."""
-        lives = []
+        incarnations = []
 
         async def main(agent):
-            lives.append(agent)
-            if len(lives) < 2:
+            incarnations.append(agent)
+            if len(incarnations) < 2:
                 boom()
             await agent.checkpoint()
 
@@ -153,7 +153,7 @@ class World:
                 await tasks.start(self.overseer.run)
                 tasks.start_soon(self.overseer.supervise, "the child's", main)
                 await self.clock.run_for(60)
-                assert len(lives) == 2
+                assert len(incarnations) == 2
                 assert all(self.overseer.get_agent_status(agent).is_stale for agent in self.agents)
                 tasks.cancel_scope.cancel()
             assert {"started", "failed", "recovered", "stopped"} <= {
@@ -164,7 +164,7 @@ class World:
 
 
 @forks
-def test_fork_while_threads_use_everything():
+def test_a_child_of_busy_threads_is_consistent():
     """A child forked at any moment, while threads use everything, has it in a consistent state and can use it [B19]."""
     world = World()
     with world.in_use(*[partial(world.hammer, number) for number in range(3)]):
@@ -174,7 +174,7 @@ def test_fork_while_threads_use_everything():
 
 @forks
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_fork_beside_a_running_loop(backend):
+def test_a_child_can_run_its_own_loop_and_swarm(backend):
     """A child forked while another thread's event loop runs a swarm can run its own swarm and loop [B19]."""
     world = World()
     with world.in_use(partial(world.loop, backend), partial(world.hammer, 0)):
@@ -183,18 +183,18 @@ def test_fork_beside_a_running_loop(backend):
 
 
 @forks
-def test_a_child_leaves_its_parents_loops_alone():
+def test_a_child_wakes_no_task_of_its_parents_loops():
     """Publishing or resuming in a child does not wake tasks through an event loop that only its parent runs [B19].
 
     Such a loop may wait for a lock that no thread of the child releases, and its wake-up would arrive in the parent.
     """
-    world, waiting, rung = World(), threading.Event(), []
+    world, waiting, woken = World(), threading.Event(), []
     world.overseer.pause_swarm()
 
     async def host():
         loop = asyncio.get_running_loop()
         wake_up = loop.call_soon_threadsafe
-        loop.call_soon_threadsafe = lambda *args: (rung.append(os.getpid()), wake_up(*args))
+        loop.call_soon_threadsafe = lambda *args: (woken.append(os.getpid()), wake_up(*args))
         with world.bus.subscribe() as mail:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(anext, mail)
@@ -202,10 +202,10 @@ def test_a_child_leaves_its_parents_loops_alone():
                 tasks.start_soon(anyio.to_thread.run_sync, waiting.set)
 
     def child():
-        rung.clear()
+        woken.clear()
         world.overseer.resume_swarm()
         world.registry.get_or_create("a").trip()
-        assert rung == []
+        assert woken == []
 
     with world.in_use(partial(asyncio.run, host())):
         assert waiting.wait(SAFETY)
@@ -217,7 +217,7 @@ def test_a_child_leaves_its_parents_loops_alone():
 
 @forks
 @pytest.mark.parametrize("role", ["sink", "observer", "record_exceptions", "random", "retry_after", "fn"])
-def test_fork_from_within_a_callback(clock, events, role):
+def test_any_callback_may_fork(clock, events, role):
     """Any user callable may fork: the breaker is consistent in the child, and continues in the parent [B19]."""
     armed, breaker = [True], None
 
@@ -247,7 +247,7 @@ def test_fork_from_within_a_callback(clock, events, role):
     assert not armed
     assert breaker.retry_after == 50
     take_round(breaker, clock)
-    check_story(events, breaker)
+    check_transitions(events, breaker)
 
 
 # --- workers ----------------------------------------------------------------------------------------------------------
@@ -261,13 +261,13 @@ def work(config):
     clock, events = FakeClock(), EventRecorder()
     own = CircuitBreaker("own", config, clock=clock, sink=events)
     take_round(own, clock)
-    check_story(events, own)
+    check_transitions(events, own)
     return own.status(), events.events, anyio.run(own.execute, anyio.sleep, 0)
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # a pool has threads of its own
 @pytest.mark.parametrize("method", [method for method in ("fork", "spawn") if method in METHODS])
-def test_workers_of_a_pool(method):
+def test_workers_of_a_pool_have_their_own_breakers(method):
     """Workers have their own breakers; configs, events and refusals can be pickled for them [B15] [B19]."""
     config = CircuitBreakerConfig(failure_threshold=3, success_threshold=1)
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context(method)) as pool:
@@ -294,12 +294,12 @@ def call_shared():
 SETTING = """
 import atexit, builtins, contextlib, functools, gc, sys, threading, anyio
 from swarmguard import *
-bus, told = EventBus(), []
+bus, records = EventBus(), []
 mail = bus.subscribe()
 config = CircuitBreakerConfig(
     failure_threshold=2, success_threshold=1, timeout_duration=0, half_open_max_calls=9, jitter=0.5
 )
-registry = CircuitBreakerRegistry(config, sink=bus, observer=told.append)
+registry = CircuitBreakerRegistry(config, sink=bus, observer=records.append)
 breaker, plain = registry.get_or_create("a"), CircuitBreaker("plain")
 overseer = Overseer(OverseerConfig(restart_cooldown_secs=0), sink=bus, registry=registry)
 agent = overseer.register_agent("agent")
@@ -471,7 +471,7 @@ builtins.last = last = Last()
 
 
 @pytest.mark.parametrize("how", SHUTDOWNS)
-def test_shutting_down(how):
+def test_an_interpreter_exits_cleanly_with_everything_in_use(how):
     """An interpreter that exits with everything in use exits in time, with status 0 and no output [B9] [B13] [O11]."""
     if "finalizer" in how and not dates_outlive_modules():
         pytest.skip("this Python crashes when a finalizer at its end makes a timedelta")

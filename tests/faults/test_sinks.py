@@ -34,7 +34,7 @@ from tests.breaker_tools import (
     in_thread,
     logged,
 )
-from tests.faults.harness import check_counts, check_numbers, check_story, side_by_side, take_round
+from tests.faults.harness import check_counts, check_numbers, check_transitions, side_by_side, take_round
 
 INTERRUPTS = [KeyboardInterrupt, SystemExit, GeneratorExit, FatalError]
 
@@ -108,7 +108,7 @@ lock = threading.Lock()
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_rogue_sinks_under_threads(clock, seed, caplog):
+def test_misbehaving_sinks_break_no_events_or_counts(clock, seed, caplog):
     """With a misbehaving sink and observer under threads, each emitter's events and counts are right [C6].
 
     Errors only reach the log [C4].
@@ -132,7 +132,7 @@ def test_rogue_sinks_under_threads(clock, seed, caplog):
     rogue.wild = False
     for breaker in rogue.breakers:
         take_round(breaker, clock)  # it also delivers events that an interrupt has left behind
-        check_story(rogue.events, breaker)
+        check_transitions(rogue.events, breaker)
     rogue.overseer.pause_swarm()
     check_numbers(rogue.events)
     check_counts(rogue.overseer)
@@ -177,41 +177,41 @@ def fail_with_a_permit(breaker):
     ],
     ids=["call", "decorator", "block", "permit", "generator"],
 )
-def test_interrupts_of_listeners(clock, interrupt, role, start, act):
+def test_an_interrupt_of_a_listener_reaches_the_caller(clock, interrupt, role, start, act):
     """An interrupt in a sink or observer reaches the caller, whose own error has counted; no lock or slot is held.
 
     [C4] [B20] [B6]
     """
-    told, armed = [], []
+    received, armed = [], []
 
-    def listen(news):
-        told.append(getattr(news, "outcome", None) or news.payload["state"])
-        if armed and told[-1] in ("Open", "failure"):
+    def listen(message):
+        received.append(getattr(message, "outcome", None) or message.payload["state"])
+        if armed and received[-1] in ("Open", "failure"):
             armed.clear()
             raise interrupt
 
     breaker = start(clock, failure_threshold=1, success_threshold=1, half_open_max_calls=1, **{role: listen})
-    told.clear()
+    received.clear()
     armed.append(True)
     with pytest.raises(interrupt) as caught:
         act(breaker)
     assert isinstance(caught.value.__context__, BoomError)
-    assert told[-1] in ("Open", "failure")
+    assert received[-1] in ("Open", "failure")
     status = breaker.status()
     assert (status.state, status.half_open_calls) == (CircuitState.OPEN, 0)
-    told.clear()
+    received.clear()
     in_thread(take_round, breaker, clock)
-    assert told == (
+    assert received == (
         ["Closed", "Open", "HalfOpen", "Closed"] if role == "sink" else ["success", "failure", "refused", "success"]
     )
 
 
-def test_answers_to_answers_do_not_grow_the_stack(clock):
+def test_sinks_that_cause_events_do_not_grow_the_stack(clock):
     """Breakers and an overseer whose sinks change each other thousands of times do so in order, not nested [C6]."""
     events, depths = EventRecorder(), Counter()
     depth = threading.local()
 
-    def answer(event):
+    def react(event):
         events(event)
         depth.now = getattr(depth, "now", 0) + 1
         depths[depth.now] += 1
@@ -220,15 +220,15 @@ def test_answers_to_answers_do_not_grow_the_stack(clock):
             overseer.resume_swarm() if overseer.is_paused else overseer.pause_swarm()
         depth.now -= 1
 
-    left, right = (build(clock, answer, name=name) for name in ("left", "right"))
-    overseer = Overseer(clock=clock, sink=answer)
+    left, right = (build(clock, react, name=name) for name in ("left", "right"))
+    overseer = Overseer(clock=clock, sink=react)
     left.trip()
     assert len(events.events) >= 5000
     assert max(depths) == 3  # one for each emitter
     check_numbers(events)
 
 
-def test_a_cascade_that_is_too_deep(clock, caplog):
+def test_a_cascade_deeper_than_the_stack_is_logged(clock, caplog):
     """A chain of breakers that trip each other, longer than the stack, ends with a logged error; all work on [C4]."""
     caplog.set_level("CRITICAL", "swarmguard")
     events = EventRecorder()
@@ -251,7 +251,7 @@ def test_a_cascade_that_is_too_deep(clock, caplog):
         assert breaker.state is breaker.status().state
 
 
-def test_sinks_that_hang_for_two_emitters_at_once(clock):
+def test_hanging_sinks_delay_no_other_thread(clock):
     """While two threads hang in a shared sink, other threads continue and deliver, and nothing is lost [C4] [C6]."""
     events = EventRecorder()
     go, hanging = threading.Event(), threading.Barrier(3)
@@ -286,14 +286,14 @@ def test_sinks_that_hang_for_two_emitters_at_once(clock):
     side_by_side(partial(hang, hung.trip), partial(hang, overseer.register_agent, "first"), go_on)
     overseer.pause_swarm()
     hung.trip()
-    check_story(events, hung)
-    check_story(events, free)
+    check_transitions(events, hung)
+    check_transitions(events, free)
     assert Counter(event.source for event in events.events) == {"a": 1 + 1 + 3 * 500 + 1, "b": 3, "overseer": 1002}
 
 
-def test_sinks_share_a_bus_that_they_leave(clock):
+def test_a_sink_may_subscribe_and_close_in_an_event(clock):
     """Sinks that subscribe, read and close in an event get that event only, even if they cause more [C5] [C4]."""
-    bus, told = EventBus(), []
+    bus, received = EventBus(), []
 
     def sink(event):
         with bus.subscribe() as mail:
@@ -301,13 +301,13 @@ def test_sinks_share_a_bus_that_they_leave(clock):
             if event.sequence < 50:
                 breaker.reset()
                 breaker.trip()
-            told.append([other.sequence for other in mail.drain()])
+            received.append([other.sequence for other in mail.drain()])
 
     breaker = build(clock, sink)
     with bus.subscribe() as everything:
         breaker.trip()
         breaker.reset()
-        assert [event.sequence for event in everything.drain()] == list(range(1, len(told) + 1))
-    assert told == [[number] for number in range(1, len(told) + 1)]
-    assert len(told) > 50
+        assert [event.sequence for event in everything.drain()] == list(range(1, len(received) + 1))
+    assert received == [[number] for number in range(1, len(received) + 1)]
+    assert len(received) > 50
     assert bus._mailboxes == ()

@@ -18,7 +18,7 @@ import pytest
 from swarmguard import CircuitBreakerConfig, CircuitBreakerRegistry, CircuitOpenError, CircuitState
 from swarmguard.httpx2 import AsyncCircuitBreakerTransport, CircuitBreakerTransport
 from tests.breaker_tools import SAFETY
-from tests.faults.harness import check_story, side_by_side
+from tests.faults.harness import check_transitions, side_by_side
 from tests.integrations.http.faces import Face
 from tests.integrations.http.scripted import ScriptedServer, chunks, nothing, status, without_date
 from tests.threads.interleave import wait_for
@@ -87,7 +87,7 @@ def closed_port():
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
 @pytest.mark.anyio
-async def test_any_fault_is_the_verdict_of_a_test_call(clock, events, server, is_async, fault):
+async def test_any_fault_of_a_probe_opens_the_circuit_again(clock, events, server, is_async, fault):
     """Any fault on the socket of a probe opens the circuit again and frees the slot [B3] [B18]."""
     config = CircuitBreakerConfig(failure_threshold=1, success_threshold=1, half_open_max_calls=1)
     registry = CircuitBreakerRegistry(config, clock=clock, sink=events)
@@ -106,10 +106,10 @@ async def test_any_fault_is_the_verdict_of_a_test_call(clock, events, server, is
         assert (await talk.get(server.url)).status_code == 200
     assert breaker.state is CircuitState.CLOSED
     assert len(server.requests) == 4
-    check_story(events, breaker)
+    check_transitions(events, breaker)
 
 
-def test_a_stalled_test_call_keeps_nobody_from_recovering(clock, events, server):
+def test_a_stalled_probe_does_not_block_recovery(clock, events, server):
     """After the lease of a stalled probe, another probe closes the circuit, and the stalled one is stale [B4] [B5]."""
     outcomes = []
     config = CircuitBreakerConfig(failure_threshold=1, success_threshold=1, half_open_max_calls=1, probe_timeout=5)
@@ -118,11 +118,11 @@ def test_a_stalled_test_call_keeps_nobody_from_recovering(clock, events, server)
     )
     stalling = threading.Event()
 
-    def half_an_answer():
+    def half_a_response():
         stalling.set()
         server.go_on.wait(SAFETY)
 
-    server.script.extend([status(503), chunks(b"half", last=half_an_answer)])
+    server.script.extend([status(503), chunks(b"half", last=half_a_response)])
     with httpx2.Client(transport=CircuitBreakerTransport(registry), timeout=SAFETY) as client:
         client.get(server.url)
         breaker = registry.get(server.host)
@@ -143,7 +143,7 @@ def test_a_stalled_test_call_keeps_nobody_from_recovering(clock, events, server)
 
         side_by_side(stalled, recover)
     assert outcomes == ["failure", "refused", "success", "stale"]
-    check_story(events, breaker)
+    check_transitions(events, breaker)
 
 
 class Chaos:
@@ -190,7 +190,7 @@ class Crowd:
         self.clock.advance(refusal.retry_after)
         self.ended("refused")
 
-    def judge(self, response):
+    def answered(self, response):
         """Record a call whose response was read."""
         self.ended("well" if response.status_code == 200 else "failed")
 
@@ -229,7 +229,7 @@ class Crowd:
                         self.ended("closed early")
                     else:
                         response.read()
-                        self.judge(response)
+                        self.answered(response)
             except CircuitOpenError as refusal:
                 self.refused(refusal)
             except httpx2.TransportError:
@@ -258,7 +258,7 @@ class Crowd:
                         if response.status_code == 200 and chance.random() < 0.2:
                             scope.cancel()
                         await response.aread()
-                        self.judge(response)
+                        self.answered(response)
                 except CircuitOpenError as refusal:
                     self.refused(refusal)
                 except httpx2.TransportError:
@@ -268,7 +268,7 @@ class Crowd:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_chaos(clock, events, server, closed_port, seed):
+def test_callers_leave_nothing_behind_after_all_faults(clock, events, server, closed_port, seed):
     """Threads and tasks on both backends that call a service through all its faults leave nothing behind [B3] [B20]."""
     crowd = Crowd(clock, events, server, closed_port, seed)
     server.script = Chaos(seed)
@@ -276,7 +276,7 @@ def test_chaos(clock, events, server, closed_port, seed):
     side_by_side(crowd.threads, *loops)
     breaker = crowd.registry.get("service")
     assert breaker.status().half_open_calls == 0
-    check_story(events, breaker)
+    check_transitions(events, breaker)
     outcomes, results = crowd.outcomes, crowd.results
     assert outcomes.total() == results.total()
     assert outcomes["refused"] == results["refused"]

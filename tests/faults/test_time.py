@@ -80,7 +80,7 @@ class Swarm:
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("watched", [True, False], ids=["watched", "unwatched"])
 @pytest.mark.anyio
-async def test_whatever_stalls_the_loop_nobody_is_dead_of_it(clock, events, seed, watched):
+async def test_a_stalled_loop_makes_no_agent_dead(clock, events, seed, watched):
     """Repeated stalls of the loop kill no agent of any kind in it, and silent agents are found afterwards [O11].
 
     The stalls have any length and come at any moment, also between two tasks that are due at the same time. Without a
@@ -113,21 +113,21 @@ async def test_whatever_stalls_the_loop_nobody_is_dead_of_it(clock, events, seed
 # --- a suspended machine ----------------------------------------------------------------------------------------------
 
 
-def test_a_suspended_hour_in_every_state_of_a_circuit(clock):
+def test_a_circuit_is_right_after_a_suspended_hour(clock):
     """After an hour suspended, time windows are empty, open circuits are due, and leases have ended [B2] [B4].
 
     Consecutive failures stay, since nothing has succeeded, and outcomes of the same period still count.
     """
     window = build(clock, trip=FailureRate(window=TimeWindow(10), minimum_calls=4))
-    streak, opened = build(clock, failure_threshold=3), open_breaker(clock)
+    failing, opened = build(clock, failure_threshold=3), open_breaker(clock)
     tripped, isolated = open_breaker(clock), open_breaker(clock)
     tripped.trip(2 * HOUR)
     isolated.set_mode(BreakerMode.ISOLATED)
-    testing = half_open_breaker(clock, half_open_max_calls=2, success_threshold=2)
+    half_open = half_open_breaker(clock, half_open_max_calls=2, success_threshold=2)
     fail(window, 3)
-    fail(streak, 2)
-    held = [testing.acquire(), testing.acquire()]
-    refused(testing)
+    fail(failing, 2)
+    held = [half_open.acquire(), half_open.acquire()]
+    refused(half_open)
 
     clock.advance(HOUR)
 
@@ -135,38 +135,38 @@ def test_a_suspended_hour_in_every_state_of_a_circuit(clock):
     assert window.state is CircuitState.CLOSED
     fail(window)
     assert window.state is CircuitState.OPEN
-    fail(streak)
-    assert streak.state is CircuitState.OPEN
+    fail(failing)
+    assert failing.state is CircuitState.OPEN
     assert (opened.state, opened.retry_after) == (CircuitState.OPEN, 0.0)
     succeed(opened)
     assert opened.state is CircuitState.HALF_OPEN
     assert refused(tripped).retry_after == HOUR - 10  # half_open_breaker has moved the clock by 10 s
     assert refused(isolated).reason == "isolated"
-    assert testing.status().half_open_calls == 0
-    third = testing.acquire()
+    assert half_open.status().half_open_calls == 0
+    third = half_open.acquire()
     assert held[0].succeed()
-    assert testing.status().half_open_calls == 1
+    assert half_open.status().half_open_calls == 1
     assert third.succeed()
-    assert testing.state is CircuitState.CLOSED
+    assert half_open.state is CircuitState.CLOSED
     assert held[1].fail()
-    assert testing.status().failure_count == 0
+    assert half_open.status().failure_count == 0
 
 
 @pytest.mark.anyio
-async def test_a_suspended_hour_in_the_middle_of_restarts(clock, events):
+async def test_restarts_go_on_after_a_suspended_hour(clock, events):
     """An hour suspended ends each cooldown once, starts no extra restart, and kills no healthy agent [O6] [O11]."""
     overseer = Overseer(OverseerConfig(restart_cooldown_secs=100), clock=clock, sink=events)
     slow, cooling, well = (overseer.register_agent(name) for name in ("slow", "cooling", "well"))
-    restarted, lives = [], []
+    restarted, starts = [], []
 
     async def restart(agent_id, agent_type):
         restarted.append(agent_type)
         await clock.sleep(20)
 
     async def main(agent):
-        lives.append(clock.monotonic())
+        starts.append(clock.monotonic())
         await clock.sleep(5)
-        if len(lives) < 3:
+        if len(starts) < 3:
             raise ValueError("crash")
         await anyio.sleep_forever()
 
@@ -185,7 +185,7 @@ async def test_a_suspended_hour_in_the_middle_of_restarts(clock, events):
 
         clock.advance(HOUR)
         await clock.run_for(0)
-        assert lives == [0, 5, HOUR + 29]
+        assert starts == [0, 5, HOUR + 29]
         assert restarted == ["slow", "cooling"]
         await clock.run_for(20)
         for agent_id, restarts in ((slow, 1), (cooling, 2), (supervised, 2), (well, 0)):
@@ -246,7 +246,7 @@ async def live(clock, seed):
             raise OSError
 
     register()
-    deeds = [
+    actions = [
         *[call] * 8,
         register,
         lambda: [overseer.record_agent_failure(chance.choice(ids), "error") for _ in range(4)],
@@ -257,7 +257,7 @@ async def live(clock, seed):
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(overseer.run, restart)
         for _ in range(300):
-            chance.choice(deeds)()
+            chance.choice(actions)()
             await clock.run_for(chance.choice([0, 0, 1, 8, 30]))
         tasks.cancel_scope.cancel()
     for status, _ in seen:
@@ -269,7 +269,7 @@ async def live(clock, seed):
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.anyio
-async def test_the_wall_clock_decides_nothing(seed, caplog):
+async def test_a_change_of_the_date_changes_only_dates(seed, caplog):
     """Changes of the date change nothing but the dates in events and statuses [C1] [T11]."""
     steady, dates = await live(FakeClock(), seed)
     leaping, other_dates = await live(LeapingClock(), seed)

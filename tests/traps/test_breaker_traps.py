@@ -56,7 +56,7 @@ ENDS = ["succeed", "fail", "release"]
 
 
 @pytest.mark.anyio
-async def test_cancelled_test_call(clock):
+async def test_a_cancelled_probe_is_neutral(clock):
     """A cancelled probe neither closes the circuit, nor counts as a failure, nor keeps its slot [T01]."""
     breaker = due_breaker(clock, success_threshold=1, half_open_max_calls=1)
     for _ in range(5):
@@ -70,7 +70,7 @@ async def test_cancelled_test_call(clock):
 
 
 @pytest.mark.anyio
-async def test_cancelled_closed_call(clock):
+async def test_a_cancelled_call_never_opens_the_circuit(clock):
     """A cancelled call on a closed circuit is not a failure: a timeout around the breaker never opens it [T01]."""
     breaker = build(clock, failure_threshold=1)
     for _ in range(5):
@@ -90,7 +90,7 @@ class Service:
         self.inside = self.most = self.refused = 0
         self.changed = threading.Condition()
 
-    def note_refusal(self):
+    def count_refusal(self):
         """Count a caller that was refused."""
         with self.changed:
             self.refused += 1
@@ -106,32 +106,32 @@ class Service:
 
 
 @pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("places", [1, 3])
-def test_twenty_threads_at_the_end_of_the_open_time(clock, places, seed):
+@pytest.mark.parametrize("slots", [1, 3])
+def test_of_twenty_threads_only_the_probes_run(clock, slots, seed):
     """Of twenty threads that arrive when the open time ends, only the probes reach the service [T02]."""
-    breaker = due_breaker(clock, half_open_max_calls=places, success_threshold=100)
+    breaker = due_breaker(clock, half_open_max_calls=slots, success_threshold=100)
     service = Service(20)
 
     def caller():
         try:
             breaker.call(service.serve)
         except CircuitOpenError:
-            service.note_refusal()
+            service.count_refusal()
 
     Interleaver(seed).run([caller] * 20)
-    assert (service.most, service.refused) == (places, 20 - places)
+    assert (service.most, service.refused) == (slots, 20 - slots)
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("places", [1, 3])
-async def test_twenty_tasks_at_the_end_of_the_open_time(clock, places):
+@pytest.mark.parametrize("slots", [1, 3])
+async def test_of_twenty_tasks_only_the_probes_run(clock, slots):
     """Of twenty tasks that arrive when the open time ends, only the probes reach the service [T02]."""
-    breaker = due_breaker(clock, half_open_max_calls=places, success_threshold=100)
-    reached, refusals, everybody = [], [], anyio.Event()
+    breaker = due_breaker(clock, half_open_max_calls=slots, success_threshold=100)
+    reached, refusals, all_arrived = [], [], anyio.Event()
 
     async def service():
         reached.append(1)
-        await everybody.wait()
+        await all_arrived.wait()
 
     async def caller():
         try:
@@ -144,32 +144,32 @@ async def test_twenty_tasks_at_the_end_of_the_open_time(clock, places):
             for _ in range(20):
                 tasks.start_soon(caller)
             await anyio.wait_all_tasks_blocked()
-            assert (len(reached), len(refusals)) == (places, 20 - places)
-            everybody.set()
+            assert (len(reached), len(refusals)) == (slots, 20 - slots)
+            all_arrived.set()
 
 
 # T03
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_call_of_the_closed_circuit_ends_in_half_open(clock, end):
+def test_a_late_call_changes_nothing_of_a_half_open_circuit(clock, end):
     """A late call neither closes nor opens the half-open circuit, nor frees a slot that it never held [T03]."""
     breaker = build(clock, failure_threshold=1, success_threshold=1, timeout_duration=10, half_open_max_calls=1)
     late = breaker.acquire()
     fail(breaker)
     clock.advance(10)
-    test_call = breaker.acquire()
+    probe = breaker.acquire()
     getattr(late, end)()
     assert (breaker.state, breaker.status().half_open_calls) == (CircuitState.HALF_OPEN, 1)
     refused(breaker)
-    test_call.succeed()
+    probe.succeed()
     assert breaker.state is CircuitState.CLOSED
 
 
 # T04
 
 
-def test_late_failures_and_the_open_timer(clock):
+def test_late_failures_do_not_prolong_the_open_time(clock):
     """Failures of calls that were under way when the circuit opened do not prolong the open time [T04]."""
     breaker = build(clock, failure_threshold=1, timeout_duration=10)
     late = [breaker.acquire() for _ in range(9)]
@@ -185,7 +185,7 @@ def test_late_failures_and_the_open_timer(clock):
 # T05
 
 
-def test_reset_while_a_failing_call_is_under_way(clock):
+def test_a_late_failure_does_not_undo_a_reset(clock):
     """The late failure of a call that was under way at `reset()` does not trip the circuit again [T05]."""
     breaker = build(clock, failure_threshold=1)
 
@@ -201,14 +201,14 @@ def test_reset_while_a_failing_call_is_under_way(clock):
 # T06
 
 
-def test_calls_run_side_by_side(clock):
+def test_calls_run_concurrently(clock):
     """Ten threads can be inside the guarded function at once: no lock is held while it runs [T06]."""
     breaker = build(clock)
     all_inside = threading.Barrier(10)
     Interleaver(0).run([lambda: breaker.call(all_inside.wait, SAFETY)] * 10)
 
 
-def test_operator_does_not_wait_for_a_hung_call(clock):
+def test_a_hung_call_does_not_block_the_operator(clock):
     """`trip`, `reset`, readings and `set_mode` do not wait for a call that hangs [T06]."""
     breaker = build(clock)
     inside, go = threading.Event(), threading.Event()
@@ -241,7 +241,7 @@ def run_async(awaitable):
         awaitable.__await__().send(None)
 
 
-def test_coroutines_under_a_breaker(clock):
+def test_a_coroutine_counts_when_it_has_run(clock):
     """A coroutine counts when it has run, not when it is created: five failures open the circuit [T07]."""
     for face in (
         lambda breaker: breaker(failing_coroutine_function)(),
@@ -255,7 +255,7 @@ def test_coroutines_under_a_breaker(clock):
         assert breaker.state is CircuitState.OPEN
 
 
-def test_coroutines_where_none_belong(clock):
+def test_a_returned_coroutine_raises_and_is_no_success(clock):
     """A coroutine returned under `call` or by a plain function raises a `TypeError`, and is never a success [T07]."""
     breaker = half_open_breaker(clock, success_threshold=1)
 
@@ -277,7 +277,7 @@ def test_coroutines_where_none_belong(clock):
 # T08
 
 
-def test_generator_fails_in_mid_iteration(clock):
+def test_a_failure_in_mid_iteration_is_recorded(clock):
     """A failure in the middle of an iteration is recorded [T08]."""
     breaker = build(clock, failure_threshold=1)
 
@@ -291,7 +291,7 @@ def test_generator_fails_in_mid_iteration(clock):
     assert breaker.state is CircuitState.OPEN
 
 
-def test_break_out_of_a_generator(clock):
+def test_break_out_of_a_generator_is_neutral(clock):
     """`break` counts neither as a failure nor as a success, and frees the slot [T08]."""
     breaker = half_open_breaker(clock, success_threshold=1)
 
@@ -305,7 +305,7 @@ def test_break_out_of_a_generator(clock):
     assert (breaker.state, breaker.status().half_open_calls) == (CircuitState.HALF_OPEN, 0)
 
 
-def test_generator_is_driven_from_outside(clock):
+def test_send_and_throw_work_through_the_guard(clock):
     """`send`, `throw` and the return value work through the guard [T08]."""
 
     @build(clock)
@@ -324,7 +324,7 @@ def test_generator_is_driven_from_outside(clock):
 
 
 @pytest.mark.anyio
-async def test_async_generator_fails_in_mid_iteration(clock):
+async def test_a_failure_in_mid_async_iteration_is_recorded(clock):
     """For async generators too, failures count and leaving early does not [T08]."""
     breaker = half_open_breaker(clock, success_threshold=1)
 
@@ -346,7 +346,7 @@ async def test_async_generator_fails_in_mid_iteration(clock):
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, FatalError])
-def test_interrupted_call(clock, error):
+def test_an_interrupted_call_is_neutral(clock, error):
     """`KeyboardInterrupt` and similar exceptions are not failures, and do not close a half-open circuit [T09]."""
     breaker = build(clock, failure_threshold=1, record_exceptions=BaseException)
     with pytest.raises(error):
@@ -361,7 +361,7 @@ def test_interrupted_call(clock, error):
 # T10
 
 
-def test_ignored_exception_is_no_success(clock):
+def test_an_ignored_exception_is_no_success(clock):
     """An ignored exception neither resets the failure count nor closes a half-open circuit [T10]."""
     breaker = build(clock, failure_threshold=2, ignore_exceptions=KeyError)
     fail(breaker)
@@ -376,7 +376,7 @@ def test_ignored_exception_is_no_success(clock):
         assert breaker.state is CircuitState.HALF_OPEN
 
 
-def test_ignored_exception_leaks_no_place(clock):
+def test_an_ignored_exception_leaks_no_slot(clock):
     """However many probes raise ignored exceptions, slots stay free, and the circuit can close [T10]."""
     breaker = due_breaker(clock, half_open_max_calls=2, success_threshold=2, ignore_exceptions=KeyError)
     for _ in range(20):
@@ -400,7 +400,7 @@ class WallClock(FakeClock):
 
 
 @pytest.mark.parametrize("hours", [1, -1])
-def test_wall_clock_jumps(hours):
+def test_a_wall_clock_jump_does_not_move_the_probe(hours):
     """A jump of the wall clock neither admits a probe early nor delays one [T11]."""
     clock = WallClock()
     breaker = open_breaker(clock)
@@ -444,7 +444,7 @@ def test_tracebacks_do_not_grow(clock):
 
 
 @pytest.mark.parametrize("make", [build, half_open_breaker])
-def test_block_across_contexts(clock, make):
+def test_a_block_across_contexts_keeps_no_slot(clock, make):
     """A block entered in one context and left in another raises nothing and keeps no slot [T14]."""
     breaker = make(clock, half_open_max_calls=1, success_threshold=100)
 
@@ -465,7 +465,7 @@ def test_block_across_contexts(clock, make):
 # T15
 
 
-def test_classifier_that_raises(clock, caplog):
+def test_a_classifier_that_raises_keeps_no_slot(clock, caplog):
     """A classifier that raises keeps no slot, and the circuit can still close [T15]."""
 
     def broken(_):
@@ -487,7 +487,7 @@ def test_classifier_that_raises(clock, caplog):
 # T16
 
 
-def test_hung_test_call(clock):
+def test_a_hung_probe_does_not_block_recovery(clock):
     """A hung probe does not block recovery for longer than its lease [T16]."""
     breaker = due_breaker(clock, half_open_max_calls=1, success_threshold=1, probe_timeout=5)
     hung = breaker.acquire()
@@ -497,7 +497,7 @@ def test_hung_test_call(clock):
     del hung
 
 
-def test_service_slower_than_the_lease(clock):
+def test_a_service_slower_than_the_lease_closes_the_circuit(clock):
     """A healthy service whose calls take longer than the lease closes the circuit [T16]."""
     breaker = due_breaker(clock, half_open_max_calls=1, success_threshold=3, probe_timeout=5, timeout_duration=5)
     for _ in range(3):
@@ -508,13 +508,13 @@ def test_service_slower_than_the_lease(clock):
 # T17
 
 
-def test_minimum_beyond_the_window():
+def test_a_minimum_above_the_window_is_refused():
     """A `minimum_calls` above the window's size is refused instead of never being reached [T17]."""
     with pytest.raises(ValueError, match="minimum_calls"):
         FailureRate(window=CountWindow(10), minimum_calls=11)
 
 
-def test_idle_hour(clock):
+def test_a_time_window_is_empty_after_an_idle_hour(clock):
     """A time window does not keep old failures across an idle hour [T17]."""
     breaker = build(clock, trip=FailureRate(window=TimeWindow(10), minimum_calls=2))
     fail(breaker)
@@ -523,7 +523,7 @@ def test_idle_hour(clock):
     assert breaker.state is CircuitState.CLOSED
 
 
-def test_calls_slower_than_the_window(clock):
+def test_calls_longer_than_the_window_count(clock):
     """Calls that take longer than the window are counted when they end [T17]."""
     breaker = build(clock, trip=FailureRate(window=TimeWindow(10), minimum_calls=2))
     permits = [breaker.acquire(), breaker.acquire()]
@@ -536,7 +536,7 @@ def test_calls_slower_than_the_window(clock):
 # T18
 
 
-def test_listener_that_raises(clock, caplog):
+def test_a_listener_that_raises_does_not_break_the_call(clock, caplog):
     """A listener that raises does not break the call [T18]."""
 
     def broken(_):
@@ -552,7 +552,7 @@ def test_listener_that_raises(clock, caplog):
     assert any("bug in the listener" in line for line in logged(caplog))
 
 
-def test_listener_that_reads(clock):
+def test_a_listener_may_read_the_breaker(clock):
     """A listener may read the breaker, from another thread too: it is not called under the lock [T18]."""
     seen = []
     breaker = build(clock, lambda _: seen.append(in_thread(lambda: breaker.status().state)), failure_threshold=1)
@@ -573,7 +573,7 @@ def test_one_name_is_one_breaker(clock):
     assert registry.get_all_states() == {"api": CircuitState.OPEN}
 
 
-def test_asking_again_overwrites_nothing(clock):
+def test_a_second_configuration_overwrites_nothing(clock):
     """Asking with another configuration raises an error and leaves the breaker unchanged [T19]."""
     registry = CircuitBreakerRegistry(clock=clock)
     breaker = registry.get_or_create("api", CircuitBreakerConfig(failure_threshold=2))
@@ -586,7 +586,7 @@ def test_asking_again_overwrites_nothing(clock):
 # T20
 
 
-def test_isolation_does_not_heal(clock):
+def test_isolation_does_not_end_with_time(clock):
     """An isolated breaker stays isolated, however much time passes [T20]."""
     breaker = build(clock)
     breaker.set_mode(BreakerMode.ISOLATED)
@@ -599,7 +599,7 @@ def test_isolation_does_not_heal(clock):
 # T21
 
 
-def test_timeout_of_zero(clock):
+def test_a_timeout_of_zero_is_not_the_default(clock):
     """`timeout_duration=0` is zero, not the default [T21]."""
     breaker = open_breaker(clock, timeout_duration=0)
     assert (breaker.config.timeout_duration, breaker.retry_after) == (0.0, 0.0)
@@ -669,7 +669,7 @@ def test_types_are_kept(tmp_path):
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_counts_under_threads(clock, seed):
+def test_counts_are_exact_under_threads(clock, seed):
     """The counts are exact when many threads fail at once [T23]."""
     window = FailureRate(window=CountWindow(1000), minimum_calls=1000)
     for breaker in (build(clock, failure_threshold=1000), build(clock, trip=window)):
@@ -678,7 +678,7 @@ def test_counts_under_threads(clock, seed):
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_one_opening_under_threads(clock, events, seed):
+def test_threads_open_the_circuit_once(clock, events, seed):
     """Threads that fail at once open the circuit once, and one event is emitted [T23]."""
     breaker = build(clock, events, failure_threshold=3, backoff_multiplier=2)
     permits = [breaker.acquire() for _ in range(8)]
@@ -691,7 +691,7 @@ def test_one_opening_under_threads(clock, events, seed):
 
 
 @pytest.mark.anyio
-async def test_callers_do_not_queue_behind_a_test_call(clock):
+async def test_callers_do_not_queue_behind_a_probe(clock):
     """While a probe hangs, other callers are refused at once; none waits for its outcome [T24]."""
     breaker = due_breaker(clock, half_open_max_calls=1)
     with anyio.fail_after(SAFETY):
@@ -705,7 +705,7 @@ async def test_callers_do_not_queue_behind_a_test_call(clock):
             tasks.cancel_scope.cancel()
 
 
-def test_threads_do_not_queue_behind_a_test_call(clock):
+def test_threads_do_not_queue_behind_a_probe(clock):
     """While a probe hangs in one thread, other threads are refused at once [T24]."""
     breaker = due_breaker(clock, half_open_max_calls=1)
     inside, go = threading.Event(), threading.Event()
@@ -722,7 +722,7 @@ def test_threads_do_not_queue_behind_a_test_call(clock):
     thread.join(SAFETY)
 
 
-def test_create_task_of_a_decorated_function(clock):
+def test_create_task_takes_a_guarded_coroutine(clock):
     """`create_task(f())` works at run time as well [T22]."""
     breaker = CircuitBreaker("api", clock=clock)
 

@@ -634,7 +634,7 @@ async def test_a_supervised_agent_is_restarted_at_once_and_then_with_a_cooldown(
 # --- T38 --------------------------------------------------------------------------------------------------------------
 
 
-async def test_an_agent_that_beats_while_every_call_fails_reaches_dead(
+async def test_an_agent_whose_every_call_fails_becomes_dead_despite_heartbeats(
     clock: FakeClock, overseer: Overseer, events: EventRecorder
 ) -> None:
     """Heartbeats between failures do not clear the failure count. [T38]"""

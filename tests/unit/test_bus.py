@@ -139,7 +139,7 @@ def test_a_slow_subscriber_loses_its_oldest_events():
         assert (slow.dropped, numbers(slow.drain())) == (7, [11])
 
 
-def test_the_default_buffer():
+def test_the_default_buffer_holds_256_events():
     """The default buffer holds 256 events. [C5]"""
     bus = EventBus()
     with bus.subscribe() as subscription:

@@ -72,34 +72,34 @@ def in_a_child(work):
 @pytest.mark.parametrize(
     ("value", "seconds"), [(0, 0.0), (3, 3.0), (0.25, 0.25), (timedelta(minutes=1), 60.0), (timedelta(0), 0.0)]
 )
-def test_seconds(value, seconds):
+def test_every_form_of_a_duration_becomes_a_float(value, seconds):
     """A duration may be an int, a float or a timedelta, and becomes a float."""
     checked = fields.check_seconds("pause", value)
     assert (checked, type(checked)) == (seconds, float)
 
 
 @pytest.mark.parametrize("value", [-1, -0.5, math.nan, math.inf, -math.inf, HUGE, -HUGE, timedelta(seconds=-1)])
-def test_seconds_out_of_range(value):
+def test_a_duration_out_of_range_raises(value):
     """A negative or non-finite duration raises a `ValueError` with its name, the allowed values and the value."""
     with pytest.raises(ValueError, match=r"^pause must be a finite number of seconds, 0 or more, got "):
         fields.check_seconds("pause", value)
 
 
 @pytest.mark.parametrize("value", ["1", None, True, 1j, [1]])
-def test_seconds_of_the_wrong_type(value):
+def test_a_duration_of_a_wrong_type_raises(value):
     """A value that is not a duration, such as a bool, raises a `TypeError`."""
     with pytest.raises(TypeError, match=r"^pause must be a number of seconds \(int, float or timedelta\), got "):
         fields.check_seconds("pause", value)
 
 
-def test_seconds_that_must_be_more_than_zero():
+def test_a_duration_of_zero_can_be_refused():
     """Where zero has no meaning, it raises a `ValueError` that says so."""
     assert fields.check_seconds("pause", 1e-9, zero=False) == 1e-9
     with pytest.raises(ValueError, match=r"^pause must be a finite number of seconds, more than 0, got 0$"):
         fields.check_seconds("pause", 0, zero=False)
 
 
-def test_count():
+def test_a_count_is_a_whole_number_from_its_minimum_on():
     """A count is a whole number at or above its minimum; a bool is not a count."""
     assert fields.check_count("size", 1, minimum=1) == 1
     with pytest.raises(ValueError, match=r"^size must be a whole number, 1 or more, got 0$"):
@@ -109,7 +109,7 @@ def test_count():
             fields.check_count("size", value, minimum=1)
 
 
-def test_number():
+def test_a_number_is_checked_against_its_range():
     """A number is checked against its range, with or without the lower edge, and becomes a float."""
     assert fields.check_number("jitter", 1, "0 to 1", low=0, high=1) == 1.0
     assert fields.check_number("jitter", 0, "0 to 1", low=0, high=1) == 0.0
@@ -122,13 +122,13 @@ def test_number():
 
 
 @pytest.mark.parametrize("value", [-1, math.nan, math.inf, -math.inf, HUGE, -HUGE])
-def test_number_out_of_range(value):
+def test_a_number_that_is_not_finite_is_out_of_range(value):
     """A number that is not finite is out of every range, and so is one that no float can hold."""
     with pytest.raises(ValueError, match=r"^factor must be 0 or more, got "):
         fields.check_number("factor", value, "0 or more", low=0)
 
 
-def test_what_cannot_be_shown_is_refused_all_the_same():
+def test_a_value_whose_repr_raises_gets_the_right_error():
     """A value whose `repr` raises still gets the right error."""
 
     class Shy:
@@ -139,7 +139,7 @@ def test_what_cannot_be_shown_is_refused_all_the_same():
         fields.check_text("name", Shy())
 
 
-def test_text():
+def test_a_text_is_a_non_empty_str():
     """A text is a non-empty `str`."""
     assert fields.check_text("name", " ") == " "
     with pytest.raises(ValueError, match=r"^name must be a non-empty str, got ''$"):
@@ -148,7 +148,7 @@ def test_text():
         fields.check_text("name", b"x")
 
 
-def test_callable():
+def test_a_value_that_is_not_callable_raises():
     """A value that is not callable raises a `TypeError` that says what is expected."""
     fields.check_callable("fn", print)
     for value in (None, 1):
@@ -158,7 +158,7 @@ def test_callable():
         fields.check_callable("main", 1, "an async callable")
 
 
-def test_callable_or_none():
+def test_a_callback_is_a_callable_or_none():
     """A callback is a callable or None."""
     fields.check_callable_or_none("sink", None)
     fields.check_callable_or_none("sink", print)
@@ -167,18 +167,18 @@ def test_callable_or_none():
 
 
 @pytest.mark.parametrize("seconds", [0, 2.5, -1, math.inf, -math.inf])
-def test_delay(seconds):
+def test_a_sleep_may_be_zero_negative_or_infinite(seconds):
     """A sleep may last zero, negative or infinite seconds."""
     assert fields.check_delay("seconds", seconds) == seconds
 
 
-def test_delay_of_all_whole_numbers():
+def test_a_sleep_beyond_all_floats_is_infinite():
     """An integer that no float can hold becomes an infinite sleep, positive or negative."""
     assert fields.check_delay("seconds", 10**400) == math.inf
     assert fields.check_delay("seconds", -(10**400)) == -math.inf
 
 
-def test_what_is_no_delay():
+def test_an_invalid_sleep_raises():
     """A sleep that is not a number, or NaN, is refused."""
     for value in ("1", None, True, timedelta(1)):
         got = re.escape(f"got {value!r} ({type(value).__name__})")
@@ -188,7 +188,7 @@ def test_what_is_no_delay():
         fields.check_delay("seconds", math.nan)
 
 
-def test_instance():
+def test_a_value_that_is_not_an_instance_raises():
     """A value that is not an instance of the class raises a `TypeError` that names the class."""
     clock = SystemClock()
     assert fields.check_instance("clock", clock, SystemClock) is clock
@@ -212,7 +212,7 @@ class Settings:
     name: str = attrs.field(default="x", validator=fields.text())
 
 
-def test_fields_convert():
+def test_duration_fields_store_floats():
     """Duration fields take every form of a duration and store a float; None stays None."""
     settings = Settings(pause=timedelta(seconds=2), limit=3, reset=timedelta(hours=1))
     assert (settings.pause, settings.limit, settings.reset) == (2.0, 3.0, 3600.0)
@@ -238,13 +238,13 @@ def test_fields_convert():
         ("name", None, TypeError),
     ],
 )
-def test_fields_are_checked(field, value, error):
+def test_an_invalid_field_is_named(field, value, error):
     """The error names the invalid field."""
     with pytest.raises(error, match=f"^{field} must be "):
         Settings(**{field: value})
 
 
-def test_wiring():
+def test_the_clock_the_sink_and_the_prefix_are_checked():
     """The clock, the sink and the topic prefix are checked, and the error names the argument. [C1]"""
     check_wiring(SystemClock(), None, "arb.swarm")
     with pytest.raises(TypeError, match=r"^clock must be a Clock, "):
@@ -258,7 +258,7 @@ def test_wiring():
 # Deadlines
 
 
-def test_a_moment_is_reached_at_its_edge():
+def test_a_deadline_is_reached_at_its_own_time():
     """A deadline is reached at its own time, and not a nanosecond before."""
     assert reached(30.0, 30.0)
     assert reached(31.0, 30.0)
@@ -267,7 +267,7 @@ def test_a_moment_is_reached_at_its_edge():
 
 
 @pytest.mark.parametrize("start", [0.0, 0.1, 12345.678, 1e9 / 3])
-def test_the_edge_survives_float_arithmetic(start):
+def test_a_deadline_survives_float_arithmetic(start):
     """A duration in ten steps or in one ends at the same time, wherever the clock starts."""
     now = start
     for _ in range(10):
@@ -276,7 +276,7 @@ def test_the_edge_survives_float_arithmetic(start):
     assert until(now, start + 1.0) == 0.0
 
 
-def test_until():
+def test_the_time_until_a_deadline_is_never_negative():
     """The time until a deadline is never negative, and 0.0 exactly when the deadline is reached."""
     assert until(10.0, 12.5) == 2.5
     assert until(12.5, 12.5) == 0.0
@@ -287,13 +287,13 @@ def test_until():
 # call_logged
 
 
-def test_a_callback_that_works(caplog):
+def test_the_answer_of_a_callback_is_returned(caplog):
     """The answer of the callback is returned, and nothing is logged."""
     assert call_logged("the sink", None, max, 1, 2) == 2
     assert caplog.records == []
 
 
-def test_a_callback_that_raises(caplog):
+def test_an_error_of_a_callback_is_logged(caplog):
     """An error of the callback goes to the `swarmguard` logger, and the fallback is returned. [C4]"""
     assert call_logged("the sink", "fallback", int, "x") == "fallback"
     (record,) = caplog.records
@@ -309,7 +309,7 @@ def test_nothing_is_logged_as_the_interpreter_ends(monkeypatch, caplog):
     assert caplog.records == []
 
 
-def test_what_is_no_error_passes_through():
+def test_an_interrupt_in_a_callback_passes_through():
     """A `KeyboardInterrupt` in a callback is not caught."""
 
     def interrupt():
@@ -322,7 +322,7 @@ def test_what_is_no_error_passes_through():
 # The monitor
 
 
-def test_run_answers():
+def test_run_returns_the_result():
     """`run` returns the action's result, and raises the action's exception."""
     guard = Monitor()
     assert guard.run(max, 1, 2) == 2
@@ -331,12 +331,12 @@ def test_run_answers():
     assert guard.run(max, 3, 4) == 4
 
 
-def test_look_answers():
+def test_look_returns_the_result():
     """`look` returns the reading's result."""
     assert Monitor().look(max, 1, 2) == 2
 
 
-def test_one_thread_at_a_time():
+def test_a_second_thread_waits_for_the_first():
     """A second thread waits until the first has left."""
     guard, inside, go, done = Monitor(), threading.Event(), threading.Event(), []
 
@@ -367,7 +367,7 @@ def test_an_action_from_inside_is_put_off():
     assert done == ["the whole action", "from inside"]
 
 
-def test_an_action_that_cannot_be_put_off():
+def test_try_run_skips_an_action_from_inside():
     """`try_run` returns `SKIPPED`, and runs nothing, on the thread that is inside; elsewhere it runs the action."""
     guard, done = Monitor(), []
 
@@ -395,7 +395,7 @@ def test_a_finalizer_inside_an_action_is_put_off():
     assert done == ["action", "finalizer"]
 
 
-def test_what_is_put_off_may_put_off_more():
+def test_a_put_off_action_may_put_off_another_one():
     """A put-off action may put off another one: all of them run before the monitor is left."""
     guard, done = Monitor(), []
 
@@ -408,7 +408,7 @@ def test_what_is_put_off_may_put_off_more():
     assert done == [0, 1, 2, 3]
 
 
-def test_what_is_put_off_is_done_after_an_error_too():
+def test_put_off_actions_run_after_an_error_too():
     """Put-off actions run even if the action that they interrupted fails."""
     guard, done = Monitor(), []
 
@@ -421,7 +421,7 @@ def test_what_is_put_off_is_done_after_an_error_too():
     assert done == ["put off"]
 
 
-def test_an_error_of_what_is_put_off_is_logged(caplog):
+def test_an_error_of_a_put_off_action_is_logged(caplog):
     """An error of a put-off action is logged, and the remaining actions run."""
     guard, done = Monitor(), []
     guard.defer(int, "x")
@@ -452,7 +452,7 @@ def test_a_look_from_inside_is_not_put_off():
     assert guard.run(guard.look, max, 1, 2) == 2
 
 
-def test_an_action_waits_for_a_reading():
+def test_an_action_during_a_reading_is_put_off():
     """An action in the middle of a reading is put off, so the reading is consistent."""
     guard, state = Monitor(), [1, 1]
 
@@ -468,7 +468,7 @@ def test_an_action_waits_for_a_reading():
     assert state == [2, 2]
 
 
-def test_nobody_waits_for_a_lock_that_no_one_gives_back(monkeypatch):
+def test_a_lock_that_a_stopped_thread_holds_is_not_waited_for(monkeypatch):
     """At interpreter shutdown, a lock held by a stopped thread is not waited for, and a free one is taken. [B9]"""
     guard, holds, go_on = Monitor(), threading.Event(), threading.Event()
 
@@ -488,7 +488,7 @@ def test_nobody_waits_for_a_lock_that_no_one_gives_back(monkeypatch):
     assert guard.look(lambda: "seen") == "seen"
 
 
-def test_defer_waits_for_nobody():
+def test_defer_does_not_wait_for_another_thread():
     """While another thread is inside, `defer` returns at once, and the action runs before that thread leaves."""
     guard, inside, go, done = Monitor(), threading.Event(), threading.Event(), []
 
@@ -507,7 +507,7 @@ def test_defer_waits_for_nobody():
 
 
 @pytest.mark.parametrize("take", [Monitor.run, Monitor.look])
-def test_what_is_deferred_is_done_before_anybody_looks(take):
+def test_deferred_actions_run_before_the_next_action_or_reading(take):
     """Deferred actions run before the next action or reading."""
     guard, done = Monitor(), []
     guard.defer(done.append, 1)
@@ -558,7 +558,7 @@ def test_events_of_deferred_actions_are_delivered_by_a_reader(clock, events):
 
 @needs_fork
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_a_fork_waits_until_a_change_is_whole():
+def test_a_fork_waits_until_a_change_is_complete():
     """A fork while another thread is in the middle of an action gives the child a whole state and a free lock. [B19]"""
     guard, inside, go, halves = Monitor(), threading.Event(), threading.Event(), []
 
@@ -579,7 +579,7 @@ def test_a_fork_waits_until_a_change_is_whole():
 
 @needs_fork
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_a_fork_inside_an_action():
+def test_a_child_forked_inside_an_action_can_finish_it():
     """A child that is forked in the middle of an action can finish the action and continue. [B19]"""
     guard = Monitor()
 
@@ -628,9 +628,9 @@ def test_a_sink_may_fork(clock, events):
         events(event)
         if event.sequence == 1:
             reading, writing = os.pipe()
-            told[:] = [os.fork(), reading, writing]
+            forked[:] = [os.fork(), reading, writing]
 
-    told = []
+    forked = []
     outbox = Outbox("me", sink, clock, "arb.swarm")
     guard = Monitor(outbox)
     try:
@@ -639,9 +639,9 @@ def test_a_sink_may_fork(clock, events):
         answer = str(events.topics).encode()
     except BaseException as error:
         answer = repr(error).encode()
-        if told[0]:
+        if forked[0]:
             raise
-    child, reading, writing = told
+    child, reading, writing = forked
     if child == 0:
         os.write(writing, answer)
         os._exit(0)
@@ -666,7 +666,7 @@ def test_a_child_gets_new_locks(clock, events):
     assert monitor._held == []
 
 
-def test_a_parent_goes_on():
+def test_a_parent_gets_its_monitors_back():
     """The fork hook releases all monitors in the parent. [B19]"""
     guard = Monitor()
     monitor._before_fork()
@@ -711,14 +711,14 @@ def test_an_event_is_numbered_dated_and_named():
     assert first.payload == {"name": "payments"}
 
 
-def test_nothing_to_deliver():
+def test_an_empty_outbox_delivers_nothing():
     """An empty outbox delivers nothing."""
     recorder = EventRecorder()
     Outbox("me", recorder, FakeClock(), "arb.swarm").deliver()
     assert recorder.events == []
 
 
-def test_a_sink_that_raises(caplog):
+def test_an_error_of_the_sink_is_logged(caplog):
     """An error of the sink is logged with the topic, and the next event is delivered. [C4]"""
     recorder = EventRecorder()
 
@@ -766,7 +766,7 @@ def test_a_sink_that_interrupts():
     assert [event.sequence for event in recorder.events] == [1, 2]
 
 
-def test_a_sink_that_emits():
+def test_a_sink_that_emits_gets_its_events_in_order():
     """A sink that causes events gets them in order, after the one that it is handling. [C4] [C6]"""
     heard = []
 
@@ -781,7 +781,7 @@ def test_a_sink_that_emits():
     assert heard == [(what, sequence) for sequence in (1, 2, 3) for what in ("begins", "ends")]
 
 
-def test_a_sink_that_hangs_holds_up_nobody_else():
+def test_a_hanging_sink_delays_no_other_thread():
     """While one thread hangs in the sink, other threads emit and continue; their events follow in order. [C6]"""
     stuck, go, recorder = threading.Event(), threading.Event(), EventRecorder()
 
@@ -803,7 +803,7 @@ def test_a_sink_that_hangs_holds_up_nobody_else():
     assert [event.sequence for event in recorder.events] == [1, 2, 3, 4]
 
 
-def test_an_event_in_the_last_instant_is_not_left_behind():
+def test_an_event_at_the_release_of_the_lock_is_delivered():
     """An event that is queued just before the delivering thread releases the lock is delivered by that thread. [C6]"""
     recorder = EventRecorder()
     outbox = Outbox("me", recorder, FakeClock(), "arb.swarm")
@@ -827,7 +827,7 @@ def test_an_event_in_the_last_instant_is_not_left_behind():
     assert recorder.topics == ["arb.swarm.paused", "arb.swarm.resumed"]
 
 
-def test_threads_keep_the_order():
+def test_events_of_many_threads_stay_in_order():
     """Under many threads the sink gets every event once, in the order of its number and of the change. [C6]"""
     recorder, changes = EventRecorder(), []
     outbox = Outbox("me", recorder, FakeClock(), "arb.swarm")
@@ -847,7 +847,7 @@ def test_threads_keep_the_order():
     assert [event.payload["change"] for event in recorder.events] == changes
 
 
-def test_delivered_before_the_call_returns():
+def test_an_event_is_delivered_before_the_call_returns():
     """An event is delivered before the call that caused it returns, if no other thread is delivering. [C6]"""
     recorder = EventRecorder()
     _, emit = make(recorder)
@@ -861,7 +861,7 @@ def test_delivered_before_the_call_returns():
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("wake", [Waker.wake, Waker.wake_at_once])
-async def test_waking_in_the_same_loop(wake):
+async def test_a_task_wakes_another_task_of_its_loop(wake):
     """A task wakes another task of its loop before or during its wait; waking it twice does no harm."""
     early, late = Waker(), Waker()
     wake(early)
@@ -875,7 +875,7 @@ async def test_waking_in_the_same_loop(wake):
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("wake", [Waker.wake, Waker.wake_at_once])
-async def test_waking_from_a_thread(wake):
+async def test_a_thread_without_a_loop_wakes_a_task(wake):
     """A thread without an event loop wakes a task."""
     waker = Waker()
     async with anyio.create_task_group() as tasks:
@@ -886,7 +886,7 @@ async def test_waking_from_a_thread(wake):
 @pytest.mark.anyio
 @pytest.mark.parametrize("wake", [Waker.wake, Waker.wake_at_once])
 @pytest.mark.parametrize("other", ["asyncio", "trio"])
-async def test_waking_from_another_loop(wake, other):
+async def test_a_task_of_another_loop_wakes_a_task(wake, other):
     """A task of another loop, on either backend, wakes a task."""
     waker = Waker()
 
@@ -901,7 +901,7 @@ async def test_waking_from_another_loop(wake, other):
 
 @pytest.mark.parametrize("wake", [Waker.wake, Waker.wake_at_once])
 @pytest.mark.parametrize("run", [asyncio.run, lambda main: trio.run(lambda: main)], ids=["asyncio", "trio"])
-def test_waking_nobody(wake, run):
+def test_waking_a_task_of_a_closed_loop_does_nothing(wake, run):
     """Waking a task of a closed loop does nothing and raises nothing."""
 
     async def main():
@@ -911,12 +911,12 @@ def test_waking_nobody(wake, run):
 
 
 @pytest.mark.anyio
-async def test_wakers_of_one_loop_know_it():
+async def test_wakers_of_one_loop_have_the_same_loop():
     """Wakers of one loop have the same `loop`."""
     assert Waker().loop is Waker().loop
 
 
-def test_what_comes_while_the_lock_is_let_go_is_done():
+def test_an_action_deferred_during_the_release_runs():
     """An action that is deferred at the moment of the release still runs. [B9]"""
     guard, done = Monitor(), []
     lock = guard._lock
@@ -941,7 +941,7 @@ def test_what_comes_while_the_lock_is_let_go_is_done():
 
 
 @pytest.mark.parametrize("with_outbox", [False, True])
-def test_a_child_renews_what_was_held_for_the_fork(clock, events, with_outbox):
+def test_a_child_gets_a_free_lock_and_an_empty_outbox(clock, events, with_outbox):
     """After a fork the child has a new, free lock, and its outbox drops the events that the parent delivers. [B19]"""
     outbox = Outbox("me", events, clock, "arb.swarm") if with_outbox else None
     guard = Monitor(outbox)
@@ -985,7 +985,7 @@ def test_a_missing_library_names_its_extra():
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_a_child_wakes_nobody_in_its_parent(backend, monkeypatch):
+def test_a_child_wakes_no_task_of_its_parent(backend, monkeypatch):
     """A waker from before a fork does nothing in the child, whose copy of the loop never runs. [B19]"""
 
     async def host():

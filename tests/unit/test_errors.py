@@ -34,7 +34,7 @@ ERRORS = {
 
 
 @pytest.mark.parametrize(("text", "error"), ERRORS.items(), ids=range(len(ERRORS)))
-def test_errors_survive(text, error):
+def test_errors_keep_their_attributes_when_copied(text, error):
     """Every error has a clear message, and pickling and copying keep all its attributes. [B15]"""
     assert text in str(error)
     for twin in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
@@ -43,7 +43,7 @@ def test_errors_survive(text, error):
         assert str(twin) == str(error)
 
 
-def test_hierarchy():
+def test_every_error_is_a_swarmguard_error():
     """Every error is a `SwarmGuardError`, and a refusal is a `CircuitBreakerError`. [B15]"""
     assert all(isinstance(error, SwarmGuardError) for error in ERRORS.values())
     assert issubclass(CircuitOpenError, CircuitBreakerError)

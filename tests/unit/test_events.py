@@ -56,7 +56,7 @@ def test_fields_are_keyword_only():
         Event("arb.swarm.paused", "overseer", AT, 1, {})
 
 
-def test_to_dict_can_be_dumped():
+def test_to_dict_returns_json():
     """`to_dict` returns a dict for `json.dumps`, with the date as RFC 3339 text. [C3]"""
     assert json.loads(json.dumps(opened().to_dict())) == {
         "topic": "arb.swarm.circuit.opened",
@@ -67,7 +67,7 @@ def test_to_dict_can_be_dumped():
     }
 
 
-def test_equal_and_hashable():
+def test_equal_events_have_equal_hashes():
     """Events with equal fields are equal and have equal hashes. [C3]"""
     assert opened() == opened()
     assert opened() != opened(sequence=2)

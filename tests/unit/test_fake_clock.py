@@ -35,7 +35,7 @@ def names(woken):
 
 
 @pytest.mark.parametrize("start", [90, 90.0, timedelta(minutes=1.5)])
-def test_start(start):
+def test_a_clock_starts_at_the_given_time(start):
     """The clock starts at the given time, in any of the three forms of a duration. [C2]"""
     assert FakeClock(start).monotonic() == 90.0
 
@@ -400,16 +400,16 @@ async def test_run_for_includes_new_sleepers():
     """`run_for` also stops at deadlines of tasks that go to sleep on the way. [C2]"""
     clock, beats = FakeClock(), []
 
-    async def beat():
+    async def tick():
         while True:
             await clock.sleep(0.1)
-            beats.append(clock.monotonic())
+            ticks.append(clock.monotonic())
 
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(beat)
+        tasks.start_soon(tick)
         await clock.run_for(5)
         tasks.cancel_scope.cancel()
-    assert beats == [step / 10 for step in range(1, 51)]
+    assert ticks == [step / 10 for step in range(1, 51)]
 
 
 @pytest.mark.anyio
@@ -433,7 +433,7 @@ async def test_run_for_runs_all_tasks_before_the_next_step():
 
     async def source():
         await clock.sleep(1)
-        await ends[0][0].send("news")
+        await ends[0][0].send("message")
 
     async def pass_on(number):
         await ends[number + 1][0].send(await ends[number][1].receive())
@@ -448,7 +448,7 @@ async def test_run_for_runs_all_tasks_before_the_next_step():
         tasks.start_soon(source)
         tasks.start_soon(clock.sleep, 1.5)
         await clock.run_for(10)
-        assert seen == [("news", 1.0)]
+        assert seen == [("message", 1.0)]
     for sender, receiver in ends:
         sender.close()
         receiver.close()
