@@ -180,7 +180,7 @@ async def test_restarts_go_on_after_a_suspended_hour(clock, events):
         supervised = await tasks.start(partial(overseer.supervise, "supervised", main))
         await clock.run_for(29)
         overseer.record_agent_heartbeat(well)
-        assert (restarted, lives) == (["slow"], [0, 5])
+        assert (restarted, starts) == (["slow"], [0, 5])
         check_counts(overseer)
 
         clock.advance(HOUR)

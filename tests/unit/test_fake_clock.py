@@ -398,7 +398,7 @@ async def test_run_for_runs_each_sleeper_at_its_deadline():
 @pytest.mark.anyio
 async def test_run_for_includes_new_sleepers():
     """`run_for` also stops at deadlines of tasks that go to sleep on the way. [C2]"""
-    clock, beats = FakeClock(), []
+    clock, ticks = FakeClock(), []
 
     async def tick():
         while True:
