@@ -113,7 +113,7 @@ class FakeClock:
         self._monitor.run(self._add_sleeper, sleeper)
         try:
             await sleeper.waker.wait()
-            while not self._monitor.look(self._is_next, sleeper):
+            while not self._monitor.read(self._is_next, sleeper):
                 await checkpoint()  # trio resumes tasks that are woken together in random order
         finally:
             self._monitor.run(self._remove_sleeper, sleeper)
@@ -149,7 +149,7 @@ class FakeClock:
         """
         end = self._time + _checked(seconds)
         await _let_tasks_run()
-        while (deadline := self._monitor.look(self._next_deadline)) is not None and deadline <= end:
+        while (deadline := self._monitor.read(self._next_deadline)) is not None and deadline <= end:
             self._monitor.run(self._move_to, deadline)
             await _let_tasks_run()
         self._monitor.run(self._move_to, end)

@@ -135,7 +135,7 @@ def test_a_value_whose_repr_raises_gets_the_right_error():
         def __repr__(self):
             raise RuntimeError
 
-    with pytest.raises(TypeError, match=r"^name must be a non-empty str, got a value that cannot be shown \(Shy\)$"):
+    with pytest.raises(TypeError, match=r"^name must be a non-empty str, got an object whose repr() failed \(Shy\)$"):
         fields.check_text("name", Shy())
 
 
@@ -333,7 +333,7 @@ def test_run_returns_the_result():
 
 def test_look_returns_the_result():
     """`look` returns the reading's result."""
-    assert Monitor().look(max, 1, 2) == 2
+    assert Monitor().read(max, 1, 2) == 2
 
 
 def test_a_second_thread_waits_for_the_first():
@@ -446,10 +446,10 @@ def test_an_interrupt_leaves_the_monitor_usable():
     assert guard.run(max, 1, 2) == 2
 
 
-def test_a_look_from_inside_is_not_put_off():
+def test_a_reading_from_inside_is_not_put_off():
     """A reading inside the monitor, on the same thread, runs at once."""
     guard = Monitor()
-    assert guard.run(guard.look, max, 1, 2) == 2
+    assert guard.run(guard.read, max, 1, 2) == 2
 
 
 def test_an_action_during_a_reading_is_put_off():
@@ -464,7 +464,7 @@ def test_an_action_during_a_reading_is_put_off():
         guard.run(change)
         return first, state[1]
 
-    assert guard.look(reading) == (1, 1)
+    assert guard.read(reading) == (1, 1)
     assert state == [2, 2]
 
 
@@ -481,11 +481,11 @@ def test_a_lock_that_a_stopped_thread_holds_is_not_waited_for(monkeypatch):
         assert holds.wait(SAFETY)
         monkeypatch.setattr(sys, "is_finalizing", lambda: True)
         assert guard.try_run(lambda: "done") is SKIPPED
-        assert guard.look(lambda: "seen") == "seen"
+        assert guard.read(lambda: "seen") == "seen"
         go_on.set()
         held.result(SAFETY)
     assert guard.run(lambda: "done") == "done"
-    assert guard.look(lambda: "seen") == "seen"
+    assert guard.read(lambda: "seen") == "seen"
 
 
 def test_defer_does_not_wait_for_another_thread():
@@ -506,7 +506,7 @@ def test_defer_does_not_wait_for_another_thread():
     assert done == ["deferred"]
 
 
-@pytest.mark.parametrize("take", [Monitor.run, Monitor.look])
+@pytest.mark.parametrize("take", [Monitor.run, Monitor.read])
 def test_deferred_actions_run_before_the_next_action_or_reading(take):
     """Deferred actions run before the next action or reading."""
     guard, done = Monitor(), []
@@ -522,7 +522,7 @@ def test_events_are_delivered_after_the_lock_is_released(clock, events):
 
         def sink(event):
             events(event)
-            seen.append(pool.submit(guard.look, len, events.events).result(10))
+            seen.append(pool.submit(guard.read, len, events.events).result(10))
 
         outbox = Outbox("me", sink, clock, "arb.swarm")
         guard = Monitor(outbox)
@@ -549,7 +549,7 @@ def test_events_of_deferred_actions_are_delivered_by_a_reader(clock, events):
     outbox = Outbox("me", events, clock, "arb.swarm")
     guard = Monitor(outbox)
     guard.defer(outbox.put, "paused", {}, 0.0)
-    guard.look(max, 1, 2)
+    guard.read(max, 1, 2)
     assert events.topics == ["arb.swarm.paused"]
 
 
@@ -572,7 +572,7 @@ def test_a_fork_waits_until_a_change_is_complete():
         running = pool.submit(guard.run, action)
         inside.wait(10)
         before_fork.append(go.set)
-        assert in_a_child(lambda: guard.look(len, halves)) == "2"
+        assert in_a_child(lambda: guard.read(len, halves)) == "2"
         running.result(10)
     assert guard.run(halves.copy) == ["first half", "second half"]
 

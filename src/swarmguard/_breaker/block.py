@@ -3,12 +3,12 @@
 One breaker guards many blocks at once: nested, in threads, in tasks, and in generators that are resumed elsewhere.
 Neither a thread nor a context variable identifies a block, but the `with` statement does: the language loads `__exit__`
 before it calls `__enter__`, and keeps what it loaded until the block ends (language reference, 8.5, "The with
-statement"). So `__exit__` is a descriptor. Each time it is loaded, it leaves an exit in a slot of the current thread;
-`__enter__`, which is called next, takes the exit from there. The exit that the statement kept then belongs to that
-entry, wherever and in whatever order the blocks end.
+statement"). So `__exit__` is a descriptor. Each time it is loaded, it puts an exit into `_loaded`, under the current
+thread; `__enter__`, which is called next, takes the exit from there. The exit that the statement kept then belongs to
+that entry, wherever and in whatever order the blocks end.
 
-On the fast path, all blocks of one closed period share one exit, since they all do the same. That is worth its lines:
-an exit of its own for each block costs twice as much. On the slow path each block has its own exit.
+On the fast path, all blocks of one closed period share one exit, since they all do the same. An exit per block would
+cost twice as much. On the slow path each block has its own exit.
 
 An `ExitStack` loads both methods from the class, and some code calls the two by hand. They cannot be matched like that:
 their entries wait in a list, and their exits take the latest one from it.
@@ -94,7 +94,7 @@ _loaded: dict[int, SharedExit | ref[OwnExit]] = {}
 
 
 def _forget(exit_: OwnExit | SharedExit) -> bool:
-    """Clear the slot of this thread if the exit is still in it; return whether it was: no entry has taken it."""
+    """Remove the exit from `_loaded`, and return True, if it is still there: then no entry has taken it."""
     loaded = _loaded.get(get_ident())
     if loaded is not exit_ and not (isinstance(loaded, ref) and loaded() is exit_):
         return False
@@ -129,7 +129,7 @@ class _AsyncExit:
 
 
 def _loaded_from_class(by_hand: T) -> T:
-    """Return the exit for an `ExitStack` and for calls by hand; clear the slot of this thread."""
+    """Return the exit for an `ExitStack` and for calls by hand; clear `_loaded`."""
     _loaded.pop(get_ident(), None)  # an exit that was loaded before does not belong to the next entry
     return by_hand
 
@@ -199,7 +199,7 @@ class BlockGuard:
         return call.leave(exc)
 
     def _load_exit(self) -> OwnExit | SharedExit:
-        """Return a new exit for the block that is about to be entered, and leave it in the slot of this thread."""
+        """Return a new exit for the block that is about to be entered, and put it into `_loaded`."""
         period = self._core.closed_period
         if period is None:
             own = OwnExit(self)

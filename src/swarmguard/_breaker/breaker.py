@@ -152,7 +152,7 @@ class CircuitBreaker(BlockGuard):
         return decorate(self._core, fn)
 
     def with_fallback(self, fallback: Callable[..., object], /) -> Decorator:
-        """Return a decorator that answers this breaker's refusals with `fallback(*args, **kwargs)`.
+        """Return a decorator that calls `fallback(*args, **kwargs)` in place of a call that this breaker refuses.
 
         The function's own errors and the refusals of other breakers still reach the caller.
 

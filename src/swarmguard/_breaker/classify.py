@@ -17,7 +17,7 @@ from swarmguard.errors import CircuitOpenError
 Classified = Literal["success", "failure", "neutral"]
 
 _ALWAYS_NEUTRAL: Final = (CircuitOpenError, MisuseError)
-"""An inner breaker's refusal and a misuse of this breaker say nothing about the service."""
+"""Neutral under every configuration: an inner breaker's refusal, and a misuse of this breaker."""
 
 _NO_TYPES: Final = ()
 """The default of most filters. Compared by identity, to skip a call: CPython has one empty tuple."""
@@ -47,17 +47,17 @@ def classify_result(config: CircuitBreakerConfig, value: object) -> Classified:
 
 def is_failure(predicate: Callable[[Any], object], value: object) -> bool:
     """Evaluate a `record_result`. If it raises, the value is no failure."""
-    return call_logged("record_result", False, _ask, predicate, value)
+    return call_logged("record_result", False, _evaluate, predicate, value)
 
 
-def _matches(name: str, wanted: ExceptionFilter, exc: Exception, default: bool = False) -> bool:
+def _matches(name: str, exception_filter: ExceptionFilter, exc: Exception, default: bool = False) -> bool:
     """Return whether a filter matches the exception; `default` if the filter is a predicate that raises."""
-    if isinstance(wanted, (type, tuple)):
-        return isinstance(exc, wanted)
-    return call_logged(name, default, _ask, wanted, exc)
+    if isinstance(exception_filter, (type, tuple)):
+        return isinstance(exc, exception_filter)
+    return call_logged(name, default, _evaluate, exception_filter, exc)
 
 
-def _ask(predicate: Callable[..., object], subject: object) -> bool:
+def _evaluate(predicate: Callable[..., object], subject: object) -> bool:
     return bool(predicate(subject))
 
 

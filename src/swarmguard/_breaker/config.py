@@ -22,7 +22,7 @@ from swarmguard._common.fields import (
 ExceptionFilter = type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], object]
 """A type, a tuple of types, or a predicate that takes the exception."""
 
-LEAST_PROBE_TIMEOUT = 30.0
+MIN_DEFAULT_LEASE = 30.0
 """The least value of `probe_timeout=None`: a healthy service may be slower than a short `timeout_duration`."""
 
 
@@ -45,10 +45,10 @@ class CircuitBreakerConfig:
     seconds (`int`, `float` or `timedelta`), and are stored as `float`.
 
     Args:
-        failure_threshold: The failures in a row that open the circuit: 1 or more. Ignored if `trip` is given.
+        failure_threshold: The consecutive failures that open the circuit: 1 or more. Ignored if `trip` is given.
         success_threshold: The successful probes that close the circuit: 1 or more; may exceed `half_open_max_calls`.
         timeout_duration: How long the circuit stays open before a probe may be admitted: 0 or more. With 0 the very
-            next call is a probe. It limits no call.
+            next call is a probe. It is not a time limit for calls.
         half_open_max_calls: The number of slots, that is, of probes that may run at the same time: 1 or more.
         trip: The policy that opens the circuit: a `ConsecutiveFailures` or a `FailureRate`. None:
             `ConsecutiveFailures(failure_threshold)`.
@@ -68,9 +68,9 @@ class CircuitBreakerConfig:
         random: A callable that returns a number from 0 up to, not including, 1: the source of the jitter. None:
             `random.random`.
         retry_after: A callable that takes the failure that opens the circuit (the exception, or the value that
-            `record_result` classified as a failure) and returns the seconds until the service wants the next call, or
-            None. An answer longer than the open time extends it, up to `max_timeout_duration`, or up to an hour where
-            that is None. None: the open time is never extended.
+            `record_result` classified as a failure) and returns the seconds to wait before the next call, or None. An
+            answer longer than the open time extends it, up to `max_timeout_duration`, or up to an hour where that is
+            None. None: the open time is never extended.
 
     Raises:
         TypeError: A value has the wrong type. The message names the field, what is allowed, and the value.
@@ -117,4 +117,4 @@ class CircuitBreakerConfig:
     @property
     def lease(self) -> float:
         """The seconds that a probe may hold its slot: `probe_timeout`, or its default where that is None."""
-        return max(self.timeout_duration, LEAST_PROBE_TIMEOUT) if self.probe_timeout is None else self.probe_timeout
+        return max(self.timeout_duration, MIN_DEFAULT_LEASE) if self.probe_timeout is None else self.probe_timeout

@@ -13,9 +13,9 @@ Every face (decorator, `with`, `call`, `acquire`, …) goes through the core, on
 The faces repeat the fast path in their own bodies, since a shared function would cost more than the path itself (a call
 through the closure of a decorator took 756 ns instead of 506). Those copies are marked, and a test holds them equal.
 
-What is read without the lock, and why that is right:
+What is read without the lock, and why this is safe:
 
-| Field                       | Written by    | Read unlocked by      | Why that is right                       |
+| Field                       | Written by    | Read unlocked by      | Why this is safe                        |
 |-----------------------------|---------------|-----------------------|-----------------------------------------|
 | `closed_period`             | lock holder   | every face, `state`   | Cleared before a change can be seen and |
 |                             |               |                       | set after it: a caller that has seen    |
@@ -25,9 +25,9 @@ What is read without the lock, and why that is right:
 |                             |               |                       | after it has decided.                   |
 | `_machine.mode`             | lock holder   | `admit`, `mode`       | Read between two equal readings of the  |
 |                             |               |                       | period, so it was in force during it.   |
-| `_machine.latest`           | lock holder   | `admit`               | A refusal of an earlier moment may      |
-|                             |               |                       | contradict a status that was shown; it  |
-|                             |               |                       | takes the lock instead.                 |
+| `_machine.latest`           | lock holder   | `admit`               | A call whose `now` is before it takes   |
+|                             |               |                       | the lock, so that it cannot contradict  |
+|                             |               |                       | a status that was returned.             |
 | `counts_successes`          | lock holder   | every face            | A success that reads the old value came |
 | (of a closed period)        |               |                       | before the outcome that changes it.     |
 | `deferred` (of a counter)   | any thread    | any thread            | The deque's methods are atomic;         |
@@ -80,7 +80,7 @@ from swarmguard.events import JSON, Sink
 STALE, NEEDS_DELAY = Settled.STALE, Settled.NEEDS_DELAY
 
 _new_error: Final = CircuitOpenError.__new__
-"""Makes a refusal without its Python `__init__`: in a third of the time, and the error is complete (see `errors`)."""
+"""Creates a refusal without its Python `__init__`, in a third of the time. The error is complete; see `errors`."""
 
 _TOPICS: Final = {OPEN: "circuit.opened", HALF_OPEN: "circuit.half_opened", CLOSED: "circuit.closed"}
 
@@ -91,7 +91,7 @@ class BreakerCore:
     Args:
         name: The breaker's name.
         config: How it behaves.
-        clock: Tells the time.
+        clock: The source of time.
         sink: Takes an event for each change of state or mode; None: no events are made.
         observer: Takes a record of each call; None: no records are made.
         topic_prefix: The prefix of the events' topics.
@@ -148,11 +148,11 @@ class BreakerCore:
 
     def retry_after(self) -> float | None:
         """Return the seconds until a call may be admitted; None when only an operator can admit one."""
-        return self._monitor.look(self._machine.retry_after, self.monotonic())
+        return self._monitor.read(self._machine.retry_after, self.monotonic())
 
     def status(self) -> BreakerStatus:
         """Return the status at this instant."""
-        return self._monitor.look(self._machine.status, self.name, self.monotonic())
+        return self._monitor.read(self._machine.status, self.name, self.monotonic())
 
     # Admission
 
@@ -259,18 +259,18 @@ class BreakerCore:
         try:
             answer, change = self._machine.admit(now)
             if change is not None:
-                self._locked_announce(change)
+                self._locked_queue_event(change)
             return answer
         except BaseException:
             self._choose_path_again()
             raise
 
     def _locked_settle(self, ticket: Ticket, now: float, failed: bool, slow: bool, delay: OpenDelay | None) -> Settled:
-        """Requires the lock. Have the machine count an outcome."""
+        """Requires the lock. Count an outcome in the machine."""
         try:
             settled, change = self._machine.settle(ticket, now, failed, slow, delay)
             if change is not None:
-                self._locked_announce(change)
+                self._locked_queue_event(change)
             return settled
         except BaseException:
             self._choose_path_again()
@@ -282,7 +282,7 @@ class BreakerCore:
         try:
             change = action(*args)
             if change is not None:
-                self._locked_announce(change)
+                self._locked_queue_event(change)
         finally:
             self._choose_path()
 
@@ -295,7 +295,7 @@ class BreakerCore:
             payload = {"name": self.name, "mode": mode.value, "previous_mode": previous.value}
             self._outbox.put("circuit.mode_changed", payload, now)
 
-    def _locked_announce(self, change: Change) -> None:
+    def _locked_queue_event(self, change: Change) -> None:
         """Requires the lock. Choose the path of the new period, and queue the event of the change."""
         self._choose_path()
         if self._outbox is None:

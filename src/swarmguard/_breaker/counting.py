@@ -41,7 +41,7 @@ class Counter(Protocol):
 
 
 class ConsecutiveCounter:
-    """Counts the failures in a row.
+    """Counts consecutive failures.
 
     Args:
         threshold: The number of failures that trips the policy.
@@ -55,7 +55,7 @@ class ConsecutiveCounter:
 
     @property
     def deferred(self) -> None:
-        """None: a success ends a row of failures, so none can wait."""
+        """None: a success resets the count, so none can be deferred."""
 
     @property
     def counts_successes(self) -> bool:
@@ -200,7 +200,7 @@ class _Bucket:
 
 
 class TimeWindowCounter:
-    """Counts the calls of the last so many seconds.
+    """Counts the calls of the last `seconds` seconds.
 
     While no call in the window failed or was slow, a success cannot open the circuit, so it can be deferred. Otherwise
     it can: as older successes leave the window, the rates grow, and they are compared after the next call.
@@ -233,22 +233,22 @@ class TimeWindowCounter:
         if failed or slow:
             self.deferred.allowed = False  # before the queue is emptied: a thread that adds meanwhile must see it
         self._count_deferred()
-        self._forget(now)
-        calls, failures, slows = self._calls + 1, self._failed + failed, self._slow + slow
-        if self._thresholds.are_reached(calls, failures, slows):
+        self._drop_expired(now)
+        calls, failures, slow_calls = self._calls + 1, self._failed + failed, self._slow + slow
+        if self._thresholds.are_reached(calls, failures, slow_calls):
             return True
         bucket = self._bucket(now)
         bucket.calls += 1
         bucket.failed += failed
         bucket.slow += slow
-        self._calls, self._failed, self._slow = calls, failures, slows
-        self.deferred.allowed = not (failures or slows)
+        self._calls, self._failed, self._slow = calls, failures, slow_calls
+        self.deferred.allowed = not (failures or slow_calls)
         return False
 
     def failure_count(self, now: float) -> int:
         return sum(bucket.failed for bucket in self._buckets if not reached(now, bucket.start + self._seconds))
 
-    def _forget(self, now: float) -> None:
+    def _drop_expired(self, now: float) -> None:
         while self._buckets and reached(now, self._buckets[0].start + self._seconds):
             bucket = self._buckets.popleft()
             self._calls -= bucket.calls

@@ -111,9 +111,9 @@ def _guard_coroutine(core: BreakerCore, fn: Callable[..., Any], fallback: Fallba
 def _guard_generator(core: BreakerCore, fn: Callable[..., Any], fallback: Fallback | None) -> Callable[..., Any]:
     def guarded(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
         call = GuardedCall(core)
-        instead = call.enter(fallback)
-        if instead is not None:
-            return (yield from instead(*args, **kwargs))
+        replacement = call.enter(fallback)
+        if replacement is not None:
+            return (yield from replacement(*args, **kwargs))
         inner = fn(*args, **kwargs)
         send = inner.send
         try:
@@ -146,9 +146,9 @@ def _guard_generator(core: BreakerCore, fn: Callable[..., Any], fallback: Fallba
 def _guard_async_generator(core: BreakerCore, fn: Callable[..., Any], fallback: Fallback | None) -> Callable[..., Any]:
     async def guarded(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         call = GuardedCall(core)
-        instead = call.enter(fallback)
-        if instead is not None:
-            async for item in instead(*args, **kwargs):
+        replacement = call.enter(fallback)
+        if replacement is not None:
+            async for item in replacement(*args, **kwargs):
                 yield item
             return
         inner = fn(*args, **kwargs)

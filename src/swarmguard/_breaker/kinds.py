@@ -40,11 +40,11 @@ def kind_of(fn: Callable[..., object]) -> Kind:
 
 _GENERATORS = (GeneratorType, AsyncGeneratorType)
 
-MOST_PLAIN_TYPES = 256
+MAX_PLAIN_TYPES = 256
 """The most types to remember: enough for a program, and few enough not to keep thousands of mock types alive."""
 
 plain_types: set[type] = {type(None), bool, int, float, complex, str, bytes, list, tuple, dict, set, frozenset}
-"""Types whose values are not awaitable. Looking the type up is all that the usual call pays for the check."""
+"""Types whose values are not awaitable. For most calls the check is one lookup in this set."""
 
 
 def is_awaitable(value: object) -> bool:
@@ -61,7 +61,7 @@ def check_finished(fn: Callable[..., object], result: object) -> None:
     The type of a result that passes is added to `plain_types`.
     """
     if _is_unstarted_generator(fn, result):
-        raise _generator_function(fn)
+        raise _generator_error(fn)
     if is_awaitable(result):
         if isinstance(result, Coroutine):
             result.close()  # avoids the warning "coroutine was never awaited"
@@ -69,7 +69,7 @@ def check_finished(fn: Callable[..., object], result: object) -> None:
             f"{name_of(fn)} must return a value that is not awaitable, got {type(result).__name__};"
             " use 'await breaker.execute(...)', or decorate an 'async def'"
         )
-    if type(result) not in _GENERATORS and len(plain_types) < MOST_PLAIN_TYPES:
+    if type(result) not in _GENERATORS and len(plain_types) < MAX_PLAIN_TYPES:
         plain_types.add(type(result))
 
 
@@ -78,7 +78,7 @@ def check_awaitable(fn: Callable[..., object], result: object) -> None:
     if type(result) is CoroutineType or is_awaitable(result):
         return
     if _is_unstarted_generator(fn, result):
-        raise _generator_function(fn)
+        raise _generator_error(fn)
     raise MisuseError(
         f"{name_of(fn)} must return an awaitable, got {type(result).__name__};"
         " use 'breaker.call(...)' for sync functions"
@@ -95,7 +95,7 @@ def _is_unstarted_generator(fn: Callable[..., object], value: object) -> bool:
     return type(value) in _GENERATORS and kind_of(fn) in {Kind.GENERATOR, Kind.ASYNC_GENERATOR}
 
 
-def _generator_function(fn: Callable[..., object]) -> MisuseError:
+def _generator_error(fn: Callable[..., object]) -> MisuseError:
     return MisuseError(
         f"{name_of(fn)} is a generator function, and calling it runs nothing yet; decorate it with the breaker"
     )

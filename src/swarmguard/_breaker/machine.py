@@ -43,7 +43,7 @@ from swarmguard.circuit import BreakerMode, CircuitState
 NORMAL, ISOLATED, DISABLED, SHADOW = BreakerMode
 
 LONGEST_RETRY_AFTER: Final = 3600.0
-"""The seconds that a service's own retry-after may extend an opening to where the configuration sets no cap."""
+"""The longest opening in seconds that `retry_after` can cause when `max_timeout_duration` is None."""
 
 TRANSITIONS: Final[Mapping[tuple[CircuitState, Trigger], CircuitState]] = {
     (CLOSED, Trigger.THRESHOLD): OPEN,

@@ -63,7 +63,7 @@ UNRECORDED: Final = Unrecorded.UNRECORDED
 class Period:
     """One stay in a state.
 
-    It is no `ABC`, since `isinstance` would be slow then, and the core uses it for every refusal.
+    Not an `ABC`: `isinstance` would be slow, and the core uses it for every refusal.
     """
 
     __slots__ = ()
@@ -122,13 +122,13 @@ class ClosedPeriod(Period):
 
     def record(self, failed: bool, slow: bool, now: float) -> Trigger | None:
         """Count the outcome of a call; return the trigger, and change nothing, if it trips the policy."""
-        self.counts_successes = True  # right whatever happens: an interrupt may end the next line half-way
+        self.counts_successes = True  # correct even if an interrupt ends the next line half-way
         trips = self.counter.record(failed, slow, now)
         self.counts_successes = self.counter.counts_successes
         return Trigger.THRESHOLD if trips else None
 
     def release(self) -> None:
-        """Settle a call as neutral: there is nothing to give back."""
+        """Do nothing: a call of a closed period holds no slot."""
 
     def failure_count(self, now: float) -> int:
         return self.counter.failure_count(now)

@@ -1,4 +1,4 @@
-"""Permits: one admitted call each, settled once. All slow paths go through here."""
+"""Permits: one admitted call each, settled once. Every call on the slow path has one."""
 
 from __future__ import annotations
 

@@ -31,11 +31,11 @@ DEFAULT_MINIMUM_CALLS = 20
 
 @attrs.frozen
 class ConsecutiveFailures:
-    """Open the circuit after a number of failures in a row. A success sets the count to zero.
+    """Open the circuit after a number of consecutive failures. A success sets the count to zero.
 
     Args:
-        threshold: The failures in a row that open the circuit, 1 or more. The default of 5 comes from the Rust service
-            whose names and defaults this package keeps.
+        threshold: The consecutive failures that open the circuit, 1 or more. The default of 5 comes from the Rust
+            service whose names and defaults this package keeps.
 
     Raises:
         TypeError: The threshold is not an int.
@@ -70,7 +70,7 @@ class CountWindow:
 
 @attrs.frozen
 class TimeWindow:
-    """A window of the calls of the last seconds. A call leaves the window at that age, even if no other call follows.
+    """A window of the calls of the last `seconds` seconds. A call leaves it at that age, even if no other call follows.
 
     Args:
         seconds: The length in seconds (or a `timedelta`), more than 0; 10.0 by default.
@@ -123,7 +123,7 @@ class FailureRate:
             )
 
     @property
-    def enough_calls(self) -> int:
+    def effective_minimum_calls(self) -> int:
         """The calls that the window must hold: `minimum_calls`, or its default where that is None."""
         if self.minimum_calls is not None:
             return self.minimum_calls
@@ -133,7 +133,7 @@ class FailureRate:
 
     def new_counter(self) -> Counter:
         """Return a counter for a new closed period."""
-        thresholds = RateThresholds(self.enough_calls, self.threshold, self.slow_call_rate)
+        thresholds = RateThresholds(self.effective_minimum_calls, self.threshold, self.slow_call_rate)
         if isinstance(self.window, CountWindow):
             return CountWindowCounter(self.window.size, thresholds)
         return TimeWindowCounter(self.window.seconds, thresholds)

@@ -10,7 +10,7 @@ from swarmguard.circuit import BreakerMode, CircuitState
 from swarmguard.events import JSON
 
 Outcome = Literal["success", "failure", "neutral", "stale", "refused"]
-"""How a call ended, as an observer is told."""
+"""How a call ended, as recorded for the observer."""
 
 SUCCESS: Final = "success"
 FAILURE: Final = "failure"
@@ -25,7 +25,7 @@ class BreakerStatus:
         name: The breaker's name.
         state: The state of the circuit.
         mode: The mode that an operator has set.
-        failure_count: Closed: the failures in a row, or those in the window of a `FailureRate`; otherwise 0.
+        failure_count: Closed: the consecutive failures, or those in the window of a `FailureRate`; otherwise 0.
         success_count: Half-open: the probes that have succeeded; otherwise 0.
         half_open_calls: Half-open: the slots that probes hold; otherwise 0.
         openings: How often the circuit has opened since it was last closed.

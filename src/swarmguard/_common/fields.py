@@ -1,4 +1,4 @@
-"""Check values that users pass in. Each error names the value, what is allowed, and what was passed."""
+"""Check values that users pass in. Each error names the value, what is allowed, and the value received."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _shown(value: object) -> str:
     try:
         return repr(value)
     except Exception:  # noqa: BLE001 - the error to raise is another one
-        return "a value that cannot be shown"
+        return "an object whose repr() failed"
 
 
 def check_seconds(name: str, value: object, *, zero: bool = True) -> float:
@@ -77,7 +77,7 @@ def check_text(name: str, value: object) -> str:
 
 
 def check_delay(name: str, value: object) -> float:
-    """Return the time to sleep as a float of seconds, or raise. 0 or less is no time; infinity never ends."""
+    """Return the time to sleep as a float of seconds, or raise. 0 or less returns at once; infinity never ends."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         wrong_type(name, "a number of seconds (int or float)", value)
     seconds = _to_float(value)
@@ -114,7 +114,7 @@ def check_wiring(clock: object, sink: object, topic_prefix: str) -> None:
 
 
 def to_seconds(value: Seconds) -> float:
-    """Convert a duration for an attrs field; what is no duration is left for the field's validator to name."""
+    """Convert a duration for an attrs field. Other values pass unchanged; the field's validator rejects them."""
     if isinstance(value, timedelta):
         return value.total_seconds()
     if isinstance(value, int) and not isinstance(value, bool):

@@ -3,21 +3,21 @@
 One `Monitor` guards one pure machine. Only the machine's own code runs under it, never a caller's function, a
 predicate, a clock, a sink or an `await`. So it is held for microseconds, and no thread ever holds two monitors.
 
-Four things can reach a machine at a bad moment, and a plain lock survives none of them:
+Four situations would break a plain lock:
 
 - *A finalizer or a signal handler* runs between two bytecodes of the thread that holds the lock, and uses the same
-  object. A plain lock would deadlock; a re-entrant lock would let it into a half-made change. Here `run` puts the
-  action off: the holder of the lock does it before it lets go.
+  object. A plain lock would deadlock; a re-entrant lock would let it into a half-finished change. Here `run` puts the
+  action off: the holder of the lock runs it before it releases the lock.
 - *A permit that is garbage-collected* can be finalized on any thread and must not wait for a lock at all. It calls
   `defer`: the thread that holds or next takes the monitor does the work first. Every read takes the monitor, so the
   delay cannot be observed.
-- *A finalizer at interpreter shutdown*: a daemon thread that was stopped may own the lock for good. The action is then
+- *A finalizer at interpreter shutdown*: a daemon thread that was stopped may own the lock forever. The action is then
   queued and never runs.
 - *A fork* copies locks that threads of the parent hold and that no thread of the child will release. Every monitor is
-  taken before a fork, so that the machines of the child are whole, and the child gets new locks.
+  taken before a fork, so that the machines of the child are complete, and the child gets new locks.
 
-`RLock._is_owned`, which the standard library's `Condition` uses as well, tells whether the current thread is inside.
-There is no instant at which its answer is wrong, which no flag set beside the lock could promise.
+`RLock._is_owned`, which the standard library's `Condition` uses as well, says whether the current thread is inside. It
+is never wrong, unlike a flag that is set next to the lock.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Monitor:
         self._outbox = outbox
         self._lock = cast(_Lock, threading.RLock())
         self._deferred: list[Action] = []
-        with _registering:
+        with _registry_lock:
             _monitors[id(self)] = self
 
     def try_run(self, action: Callable[..., T], *args: object) -> T | Literal[NotRun.SKIPPED]:
@@ -86,7 +86,7 @@ class Monitor:
             What the action returned; `SKIPPED` where this thread is inside already: the action was not run.
         """
         lock = self._lock
-        if lock._is_owned() or (sys.is_finalizing() and self._is_held_for_good()):
+        if lock._is_owned() or (sys.is_finalizing() and self._is_abandoned()):
             return SKIPPED
         try:
             with lock:
@@ -118,7 +118,7 @@ class Monitor:
         self._deferred.append((action, args))
         return PUT_OFF
 
-    def look(self, reading: Callable[..., T], *args: object) -> T:
+    def read(self, reading: Callable[..., T], *args: object) -> T:
         """Return `reading(*args)`, taken under the lock; where this thread is inside already, taken at once.
 
         A reading is never put off, so it must not change what an action needs.
@@ -135,7 +135,7 @@ class Monitor:
         self._deferred.append((action, args))
 
     def hold_for_fork(self) -> None:
-        """Take the lock, so that no change is half-made when the process is copied."""
+        """Take the lock, so that no change is half-finished when the process is copied."""
         self._lock.acquire()
 
     def release_after_fork(self) -> None:
@@ -150,7 +150,7 @@ class Monitor:
         if self._outbox is not None:
             self._outbox.renew_after_fork()
 
-    def _is_held_for_good(self) -> bool:
+    def _is_abandoned(self) -> bool:
         """Return whether, at interpreter shutdown, a stopped thread owns the lock."""
         free = self._lock.acquire(blocking=False)
         if free:
@@ -163,15 +163,15 @@ class Monitor:
             call_logged("a deferred action", None, action, *args)
 
 
-_registering = threading.RLock()
+_registry_lock = threading.RLock()
 _monitors: WeakValueDictionary[int, Monitor] = WeakValueDictionary()
 _held: list[Monitor] = []
 
 
 def _before_fork() -> None:
-    _registering.acquire()
+    _registry_lock.acquire()
     # A list of references is made in one step; iteration would fail if another thread dropped a monitor meanwhile.
-    _held.extend(monitor for known in _monitors.valuerefs() if (monitor := known()) is not None)
+    _held.extend(monitor for reference in _monitors.valuerefs() if (monitor := reference()) is not None)
     for monitor in _held:
         monitor.hold_for_fork()
 
@@ -180,15 +180,15 @@ def _after_fork_in_parent() -> None:
     for monitor in _held:
         monitor.release_after_fork()
     _held.clear()
-    _registering.release()
+    _registry_lock.release()
 
 
 def _after_fork_in_child() -> None:
-    global _registering
+    global _registry_lock
     for monitor in _held:
         monitor.renew_after_fork()
     _held.clear()
-    _registering = threading.RLock()
+    _registry_lock = threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch - only Windows has no fork

@@ -129,13 +129,13 @@ class OverseerCore:
 
     # Readings
 
-    def look(self, reading: Callable[[float, *Ts], T], *args: *Ts) -> T:
+    def read(self, reading: Callable[[float, *Ts], T], *args: *Ts) -> T:
         """Return a reading of the machine as of now. A reading is never put off."""
-        return self._monitor.look(reading, self.clock.monotonic(), *args)
+        return self._monitor.read(reading, self.clock.monotonic(), *args)
 
     def health(self) -> SwarmHealth:
         """Return the number of agents by health."""
-        return self._monitor.look(self.machine.health)
+        return self._monitor.read(self.machine.health)
 
     @property
     def is_paused(self) -> bool:

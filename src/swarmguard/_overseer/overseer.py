@@ -181,7 +181,7 @@ class Overseer:
             The id and the type of each agent, in the order of registration. Empty while the swarm is paused, and if
             `auto_recovery_enabled` is False.
         """
-        return self._core.look(self._core.machine.needing_restart)
+        return self._core.read(self._core.machine.needing_restart)
 
     def begin_restart(self, agent_id: UUID) -> None:
         """Open a restart attempt and count it. If one is open already, nothing happens.
@@ -284,11 +284,11 @@ class Overseer:
             UnknownAgentError: The id is not registered.
             TypeError: The id is not a UUID.
         """
-        return self._core.look(self._core.machine.status, _checked(agent_id))
+        return self._core.read(self._core.machine.status, _checked(agent_id))
 
     def get_all_agent_statuses(self) -> list[AgentStatus]:
         """Return the current status of every agent, of one instant and in the order of registration."""
-        return self._core.look(self._core.machine.statuses)
+        return self._core.read(self._core.machine.statuses)
 
     def get_swarm_health(self) -> SwarmHealth:
         """Return the number of agents by health, and the worst health.
@@ -304,7 +304,7 @@ class Overseer:
         Returns:
             The status, a frozen value. The agents are read at one instant, the breakers just after.
         """
-        health, agents = self._core.look(self._core.machine.snapshot)
+        health, agents = self._core.read(self._core.machine.snapshot)
         breakers = () if self._registry is None else tuple(self._registry.statuses())
         return SwarmStatus(health=health, agents=agents, circuit_breakers=breakers)
 

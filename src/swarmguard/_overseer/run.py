@@ -57,7 +57,7 @@ class RestartPool:
 
     def start_due(self) -> None:
         """Start a restart of every agent that needs one. Those over the limit wait for a running one to end."""
-        due = self._core.look(self._core.machine.needing_restart)
+        due = self._core.read(self._core.machine.needing_restart)
         self._waiting = deque(agent_id for agent_id, _ in due)
         self._fill()
 
