@@ -135,7 +135,7 @@ def test_a_value_whose_repr_raises_gets_the_right_error():
         def __repr__(self):
             raise RuntimeError
 
-    with pytest.raises(TypeError, match=r"^name must be a non-empty str, got an object whose repr() failed \(Shy\)$"):
+    with pytest.raises(TypeError, match=r"^name must be a non-empty str, got an object whose repr\(\) failed \(Shy\)$"):
         fields.check_text("name", Shy())
 
 
