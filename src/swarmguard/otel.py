@@ -18,6 +18,8 @@ from functools import partial
 from importlib.metadata import version
 from weakref import WeakKeyDictionary
 
+from typing_extensions import override
+
 from swarmguard import _metrics
 from swarmguard._breaker.values import Outcome
 from swarmguard._common.extra import Extra
@@ -92,15 +94,19 @@ class OTelMetrics(_metrics.Metrics):
             "swarmguard.agent.heartbeat.age", [partial(_heartbeat_ages, watched)], "s", _metrics.HEARTBEAT_AGE
         )
 
+    @override
     def _count_transition(self, name: str, state: str, reason: str) -> None:
         self._transitions.add(1, {_NAME: name, _STATE: state, _REASON: reason})
 
+    @override
     def _count_restart(self, agent_type: str) -> None:
         self._restarts.add(1, {_TYPE: agent_type})
 
+    @override
     def _count_exhaustion(self, agent_type: str) -> None:
         self._exhaustions.add(1, {_TYPE: agent_type})
 
+    @override
     def _count_call(self, name: str, outcome: Outcome, seconds: float) -> None:
         self._calls.add(1, {_NAME: name, _OUTCOME: outcome})
         if outcome == "refused":

@@ -16,6 +16,8 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Final, get_args
 
+from typing_extensions import override
+
 from swarmguard import _metrics
 from swarmguard._breaker.machine import TRANSITIONS
 from swarmguard._breaker.values import Outcome
@@ -95,15 +97,19 @@ class PrometheusMetrics(_metrics.Metrics):
             self._restarts.labels(agent_type)
             self._exhaustions.labels(agent_type)
 
+    @override
     def _count_transition(self, name: str, state: str, reason: str) -> None:
         self._transitions.labels(name, state, reason).inc()
 
+    @override
     def _count_restart(self, agent_type: str) -> None:
         self._restarts.labels(agent_type).inc()
 
+    @override
     def _count_exhaustion(self, agent_type: str) -> None:
         self._exhaustions.labels(agent_type).inc()
 
+    @override
     def _count_call(self, name: str, outcome: Outcome, seconds: float) -> None:
         self._calls.labels(name, outcome).inc()
         if outcome != "refused":
