@@ -9,6 +9,7 @@ from swarmguard._breaker.config import CircuitBreakerConfig
 from swarmguard._breaker.observing import Observer
 from swarmguard._breaker.values import BreakerStatus
 from swarmguard._common.fields import check_callable_or_none, check_instance, check_text, check_wiring
+from swarmguard._common.monitor import Monitor
 from swarmguard.circuit import CircuitState
 from swarmguard.clock import Clock, SystemClock
 from swarmguard.events import Sink
@@ -47,7 +48,7 @@ class CircuitBreakerRegistry:
         self._sink = sink
         self._observer = observer
         self._topic_prefix = topic_prefix
-        self._breakers: dict[str, CircuitBreaker] = {}
+        self._breakers = _Breakers()
 
     @property
     def default_config(self) -> CircuitBreakerConfig:
@@ -74,17 +75,16 @@ class CircuitBreakerRegistry:
             check_text("name", name)
         if config is not None and type(config) is not CircuitBreakerConfig:
             check_instance("config", config, CircuitBreakerConfig)
-        breaker = self._breakers.get(name)
+        breaker = self._breakers.by_name.get(name)
         if breaker is None:
-            # Only one of several makers gets its breaker in, and everybody gets that one: setdefault is atomic.
-            breaker = self._breakers.setdefault(name, self._make(name, config))
+            breaker = self._breakers.add(name, self._make(name, config))
         if config is not None and config != breaker.config:
             raise ValueError(f"the breaker {name!r} exists with another config, {breaker.config!r}, got {config!r}")
         return breaker
 
     def get(self, name: str) -> CircuitBreaker | None:
         """Return the breaker of that name, or None."""
-        return self._breakers.get(name)
+        return self._breakers.by_name.get(name)
 
     def reset(self, name: str) -> bool:
         """Reset the breaker of that name.
@@ -92,7 +92,7 @@ class CircuitBreakerRegistry:
         Returns:
             Whether there is one.
         """
-        breaker = self._breakers.get(name)
+        breaker = self._breakers.by_name.get(name)
         if breaker is None:
             return False
         breaker.reset()
@@ -109,7 +109,7 @@ class CircuitBreakerRegistry:
         Returns:
             Whether there was one.
         """
-        return self._breakers.pop(name, None) is not None
+        return self._breakers.remove(name)
 
     def get_all_states(self) -> dict[str, CircuitState]:
         """Return every breaker's state by name, the oldest breaker first: a copy."""
@@ -120,14 +120,14 @@ class CircuitBreakerRegistry:
         return [breaker.status() for breaker in self]
 
     def __contains__(self, name: object) -> bool:
-        return name in self._breakers
+        return name in self._breakers.by_name
 
     def __len__(self) -> int:
-        return len(self._breakers)
+        return len(self._breakers.by_name)
 
     def __iter__(self) -> Iterator[CircuitBreaker]:
         """Iterate over the breakers of this moment, the oldest first, whatever is added or removed meanwhile."""
-        return iter(self._breakers.copy().values())
+        return iter(self._breakers.by_name.copy().values())
 
     def _make(self, name: str, config: CircuitBreakerConfig | None) -> CircuitBreaker:
         return CircuitBreaker(
@@ -138,3 +138,48 @@ class CircuitBreakerRegistry:
             observer=self._observer,
             topic_prefix=self._topic_prefix,
         )
+
+
+class _Breakers(Monitor):
+    """The breakers of a registry by name: changed under the lock, read without it.
+
+    One dict operation is atomic, so the lock is for forks alone. Without the GIL each dict has a lock of its own, which
+    another thread can hold at the fork and which nothing in the child releases. The child gets a copy instead, made
+    while no change is under way.
+
+    Attributes:
+        by_name: The breakers, the oldest first.
+    """
+
+    __slots__ = ("_copy", "by_name")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.by_name: dict[str, CircuitBreaker] = {}
+        self._copy = self.by_name
+
+    def add(self, name: str, breaker: CircuitBreaker) -> CircuitBreaker:
+        """Add a breaker, unless there is one of that name, and return the one that is there now."""
+        return self.look(self._add, name, breaker)
+
+    def remove(self, name: str) -> bool:
+        """Remove the breaker of that name, and return whether there was one."""
+        return self.look(self._remove, name)
+
+    def hold_for_fork(self) -> None:
+        super().hold_for_fork()
+        self._copy = self.by_name.copy()
+
+    def release_after_fork(self) -> None:
+        self._copy = self.by_name
+        super().release_after_fork()
+
+    def renew_after_fork(self) -> None:
+        self.by_name = self._copy
+        super().renew_after_fork()
+
+    def _add(self, name: str, breaker: CircuitBreaker) -> CircuitBreaker:
+        return self.by_name.setdefault(name, breaker)
+
+    def _remove(self, name: str) -> bool:
+        return self.by_name.pop(name, None) is not None

@@ -66,7 +66,7 @@ class Outbox:
         delivers these events.
         """
         self._delivering = threading.Lock()
-        self._queue.clear()
+        self._queue = []  # a new one: without the GIL, another thread may have been using the old one at the fork
 
     def _hand_over(self, sequence: int, topic: str, payload: Mapping[str, JSON], moment: float) -> None:
         """Date an event and call the sink. An error of the clock or the sink is logged, and the event is dropped."""

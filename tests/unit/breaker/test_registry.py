@@ -15,6 +15,7 @@ from swarmguard import (
     CircuitBreakerRegistry,
     CircuitState,
 )
+from swarmguard._common import monitor
 from tests.breaker_tools import SAFETY, fail, refused, succeed
 
 NAMES = [
@@ -299,3 +300,24 @@ def test_registries_share_no_breakers(registry, clock):
     """Two registries share no breakers [R1]."""
     other = CircuitBreakerRegistry(clock=clock)
     assert other.get_or_create("api") is not registry.get_or_create("api")
+
+
+def test_a_forked_child_has_a_dict_of_its_own(registry):
+    """A forked child has the breakers in a dict that no other thread can have been using at the fork [B19] [R1]."""
+    breaker, shared = registry.get_or_create("api"), registry._breakers.by_name
+    monitor._before_fork()
+    monitor._after_fork_in_child()
+    assert registry._breakers.by_name is not shared
+    assert registry.get_or_create("api") is registry.get("api") is breaker
+    assert registry.remove("api")
+    assert shared == {"api": breaker}
+
+
+def test_the_parent_of_a_fork_keeps_its_dict(registry):
+    """The parent goes on with the dict that it had, and keeps no copy of it [B19] [R1]."""
+    breaker, before = registry.get_or_create("api"), registry._breakers.by_name
+    monitor._before_fork()
+    monitor._after_fork_in_parent()
+    assert registry._breakers.by_name is registry._breakers._copy is before
+    assert registry.get_or_create("other") is not breaker
+    assert [breaker.name for breaker in registry] == ["api", "other"]
