@@ -25,7 +25,9 @@ def run(pytester: pytest.Pytester):
     def run(tests: str, conftest: str = "") -> pytest.RunResult:
         pytester.makeconftest(conftest)
         pytester.makepyfile(tests)
-        return pytester.runpytest_inprocess("-q", "--strict-markers", "-W", "error", "-p", "no:cacheprovider")
+        return pytester.runpytest_inprocess(
+            "-q", "--strict-markers", "-W", "error", "-p", "no:cacheprovider", "-p", "no:langsmith_plugin"
+        )
 
     return run
 
