@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import sys
 import threading
 from typing import Any
 from urllib.parse import quote
@@ -203,6 +204,9 @@ def test_resetting_all(client: httpx2.Client, registry: CircuitBreakerRegistry) 
 
 # Errors
 
+NESTED = "the body must be JSON, got one that is nested too deeply"
+"""Since Python 3.14, as deep as `json` gets depends on the thread's stack: it may also see that the body is cut off."""
+
 
 @pytest.mark.parametrize(
     ("content", "message"),
@@ -210,8 +214,8 @@ def test_resetting_all(client: httpx2.Client, registry: CircuitBreakerRegistry) 
         (b"", "the body must be JSON: "),
         (b"{", "the body must be JSON: "),
         (b"\xff\xfe\xfd", "the body must be JSON: "),
-        (b'{"agent_id": NaN}', "the body must be JSON: NaN is not JSON"),
-        (b"[" * 60_000, "the body must be JSON, got a value that is nested too deeply"),
+        (b'{"agent_id": NaN}', "the body must be JSON: NaN is no JSON"),
+        (b"[" * 60_000, NESTED if sys.version_info < (3, 14) else (NESTED, "the body must be JSON: ")),
         (b"[]", "the body must be a JSON object, got []"),
         (b'"text"', 'the body must be a JSON object, got "text"'),
         (b"{}", "agent_id is missing"),
@@ -222,8 +226,8 @@ def test_resetting_all(client: httpx2.Client, registry: CircuitBreakerRegistry) 
         (b'{"agent_id": "x", "id": 1}', "unknown field 'id'; the fields are agent_id"),
     ],
 )
-def test_bad_bodies(client: httpx2.Client, content: bytes, message: str) -> None:
-    """An invalid body is answered with what it should be and what it is. [H3]"""
+def test_bad_bodies(client: httpx2.Client, content: bytes, message: str | tuple[str, ...]) -> None:
+    """What is no JSON, or not of the right kind, is told what it should be and what it is. [H3]"""
     assert error(client.post("/swarm/heartbeat", content=content), 400).startswith(message)
 
 
