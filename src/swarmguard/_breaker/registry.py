@@ -16,17 +16,17 @@ from swarmguard.events import Sink
 
 
 class CircuitBreakerRegistry:
-    """The breakers of a program, one for each name, safe to use from any thread.
+    """The breakers of a program, one for each name. All methods are safe to call from any thread.
 
     Args:
-        default_config: How breakers behave that are asked for without a configuration of their own.
-        clock: Given to every breaker.
-        sink: Given to every breaker.
-        observer: Given to every breaker.
-        topic_prefix: Given to every breaker.
+        default_config: The configuration of breakers that are created without one.
+        clock: The clock of every breaker; by default the system's clock.
+        sink: The sink of every breaker. None: no events are emitted.
+        observer: The observer of every breaker. None: no records are made.
+        topic_prefix: The prefix of the events' topics.
 
     Raises:
-        TypeError: An argument is of the wrong type.
+        TypeError: An argument has the wrong type.
         ValueError: The prefix is empty.
     """
 
@@ -52,24 +52,28 @@ class CircuitBreakerRegistry:
 
     @property
     def default_config(self) -> CircuitBreakerConfig:
-        """How breakers behave that are asked for without a configuration of their own."""
+        """The configuration of breakers that are created without one."""
         return self._default_config
 
     @property
     def clock(self) -> Clock:
-        """Where the breakers read the time."""
+        """The clock of the breakers."""
         return self._clock
 
     def get_or_create(self, name: str, config: CircuitBreakerConfig | None = None) -> CircuitBreaker:
-        """Return the one breaker of that name, making it when there is none.
+        """Return the breaker of this name; create it if there is none.
 
         Args:
             name: Any non-empty text.
-            config: How the breaker behaves. None: as the registry's default says, or as the existing one does.
+            config: The configuration of the breaker. None: the registry's default for a new breaker, and whatever it
+                has for an existing one.
+
+        Returns:
+            The breaker. Threads that ask at the same time all get the same one.
 
         Raises:
-            TypeError: An argument is of the wrong type.
-            ValueError: The name is empty, or the existing breaker has another configuration, which it keeps.
+            TypeError: An argument has the wrong type.
+            ValueError: The name is empty, or the existing breaker has another configuration. It keeps that one.
         """
         if type(name) is not str:
             check_text("name", name)
@@ -79,18 +83,31 @@ class CircuitBreakerRegistry:
         if breaker is None:
             breaker = self._breakers.add(name, self._make(name, config))
         if config is not None and config != breaker.config:
-            raise ValueError(f"the breaker {name!r} exists with another config, {breaker.config!r}, got {config!r}")
+            raise ValueError(
+                f"config must equal that of the existing breaker {name!r}, {breaker.config!r}, got {config!r};"
+                " leave it out, or remove the breaker first"
+            )
         return breaker
 
     def get(self, name: str) -> CircuitBreaker | None:
-        """Return the breaker of that name, or None."""
+        """Return the breaker of this name.
+
+        Args:
+            name: The name.
+
+        Returns:
+            The breaker; None if there is none.
+        """
         return self._breakers.by_name.get(name)
 
     def reset(self, name: str) -> bool:
-        """Reset the breaker of that name.
+        """Reset the breaker of this name.
+
+        Args:
+            name: The name.
 
         Returns:
-            Whether there is one.
+            True if there is such a breaker; False if not.
         """
         breaker = self._breakers.by_name.get(name)
         if breaker is None:
@@ -104,15 +121,18 @@ class CircuitBreakerRegistry:
             breaker.reset()
 
     def remove(self, name: str) -> bool:
-        """Forget the breaker of that name; whoever holds it may go on using it.
+        """Remove the breaker of this name. It still works for code that holds a reference to it.
+
+        Args:
+            name: The name.
 
         Returns:
-            Whether there was one.
+            True if there was such a breaker; False if not.
         """
         return self._breakers.remove(name)
 
     def get_all_states(self) -> dict[str, CircuitState]:
-        """Return every breaker's state by name, the oldest breaker first: a copy."""
+        """Return a new dict of every breaker's state by name, the oldest breaker first."""
         return {breaker.name: breaker.state for breaker in self}
 
     def statuses(self) -> list[BreakerStatus]:
@@ -126,7 +146,7 @@ class CircuitBreakerRegistry:
         return len(self._breakers.by_name)
 
     def __iter__(self) -> Iterator[CircuitBreaker]:
-        """Iterate over the breakers of this moment, the oldest first, whatever is added or removed meanwhile."""
+        """Iterate over the breakers that exist now, the oldest first. Adding and removing during the loop is safe."""
         return iter(self._breakers.by_name.copy().values())
 
     def _make(self, name: str, config: CircuitBreakerConfig | None) -> CircuitBreaker:
@@ -143,9 +163,9 @@ class CircuitBreakerRegistry:
 class _Breakers(Monitor):
     """The breakers of a registry by name: changed under the lock, read without it.
 
-    One dict operation is atomic, so the lock is for forks alone. Without the GIL each dict has a lock of its own, which
-    another thread can hold at the fork and which nothing in the child releases. The child gets a copy instead, made
-    while no change is under way.
+    The operations on the dict are atomic, so only forks need the lock. Without the GIL, a dict has a lock of its own,
+    which another thread may hold at the fork and which no thread of the child releases. So the child gets a copy, which
+    is made while no change is under way.
 
     Attributes:
         by_name: The breakers, the oldest first.
@@ -159,12 +179,12 @@ class _Breakers(Monitor):
         self._copy = self.by_name
 
     def add(self, name: str, breaker: CircuitBreaker) -> CircuitBreaker:
-        """Add a breaker, unless there is one of that name, and return the one that is there now."""
-        return self.look(self._add, name, breaker)
+        """Add a breaker unless one of this name exists; return the one that is there now."""
+        return self.read(self._add, name, breaker)
 
     def remove(self, name: str) -> bool:
-        """Remove the breaker of that name, and return whether there was one."""
-        return self.look(self._remove, name)
+        """Remove the breaker of this name; return whether there was one."""
+        return self.read(self._remove, name)
 
     def hold_for_fork(self) -> None:
         super().hold_for_fork()
