@@ -25,7 +25,7 @@ from swarmguard import (
 )
 from swarmguard.testing import FakeClock
 from tests.breaker_tools import BoomError, boom, build, due_breaker, fail, half_open_breaker, succeed
-from tests.faults.harness import check_counts, check_numbers, check_story, side_by_side
+from tests.faults.harness import check_counts, check_numbers, check_transitions, side_by_side
 
 THREADS = 4
 ROUNDS = 200
@@ -181,7 +181,7 @@ def test_no_double_transition(clock, events):
         assert breaker.state is CircuitState.CLOSED
     told = Counter(event.topic.rpartition(".")[2] for event in events.events)
     assert told == {"opened": ROUNDS, "half_opened": ROUNDS, "closed": ROUNDS}
-    check_story(events, breaker)
+    check_transitions(events, breaker)
 
 
 def test_no_event_is_lost_or_out_of_order(clock, events):
@@ -200,7 +200,7 @@ def test_no_event_is_lost_or_out_of_order(clock, events):
 
     at_once(calls, calls, operator, operator)
     assert len(events.events) >= CALLS
-    check_story(events, breaker)
+    check_transitions(events, breaker)
 
 
 def test_a_permit_is_settled_once(clock):
