@@ -1,4 +1,4 @@
-"""What a call costs through each face of a breaker, and in each of its states, in one thread."""
+"""The cost of a call through each face of a breaker and in each of its states, in one thread."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from functools import partial, wraps
 
 from tests.benchmarks.case import BARE, Case, Contestant, Work
 from tests.benchmarks.peers.contest import contestants, on_loop
-from tests.benchmarks.peers.libraries import FOR_EVER, NEVER, NO_TIME, Library, Terms, drive
-from tests.benchmarks.peers.probes import (
+from tests.benchmarks.peers.flaws import (
     admits_after_failures,
-    admits_any_test_calls,
+    admits_any_number_of_probes,
     hoards_tracebacks,
     makes_none,
     outcome,
     replaces_exceptions,
 )
+from tests.benchmarks.peers.libraries import FOR_EVER, NEVER, NO_TIME, Library, Settings, drive
 
 # --- What is called ---------------------------------------------------------------------------------------------------
 
 
 def answer(x):
-    """Do the least that a service can do."""
+    """Return the argument: the least that a service can do."""
     return x
 
 
 async def answer_async(x):
-    """Do as little in async code."""
+    """Return the argument, in async code."""
     return x
 
 
@@ -36,7 +36,7 @@ def items(x):
 
 
 async def items_async(x):
-    """Yield as many in async code."""
+    """Yield ten items, in async code."""
     for item in range(10):
         yield item
 
@@ -47,19 +47,19 @@ def fail(x):
 
 
 def answer_if(up):
-    """Answer when the service is up."""
+    """Fail unless the service is up."""
     if not up:
         raise ConnectionError("no route to host")
     return up
 
 
 async def answer_if_async(up):
-    """Answer likewise in async code."""
+    """Fail unless the service is up, in async code."""
     return answer_if(up)
 
 
 class RefusedError(Exception):
-    """An exception with two fields: as little as a refusal can tell."""
+    """An exception with two fields: the least that a refusal can carry."""
 
     def __init__(self, name: str, retry_after: float) -> None:
         super().__init__(name, retry_after)
@@ -68,12 +68,12 @@ class RefusedError(Exception):
 
 
 def refuse(x):
-    """Refuse and do nothing else."""
+    """Raise a refusal and do nothing else."""
     raise RefusedError("quotes", 30.0)
 
 
 async def refuse_async(x):
-    """Refuse likewise in async code."""
+    """Raise a refusal, in async code."""
     raise RefusedError("quotes", 30.0)
 
 
@@ -145,7 +145,7 @@ def awaits(fn) -> Work:
 
 
 def calls_through(caller) -> Work:
-    """Have a function called."""
+    """Call a function through a breaker's method."""
 
     def work(n):
         for _ in range(n):
@@ -155,7 +155,7 @@ def calls_through(caller) -> Work:
 
 
 def awaits_through(executor) -> Work:
-    """Have a coroutine function awaited."""
+    """Await a coroutine function through a breaker's method."""
 
     async def work(n):
         for _ in range(n):
@@ -176,7 +176,7 @@ def blocks(block) -> Work:
 
 
 def new_blocks(new_block) -> Work:
-    """Run an empty block whose context manager is good for one block."""
+    """Run an empty block with a new context manager each time."""
 
     def work(n):
         for _ in range(n):
@@ -198,7 +198,7 @@ def async_blocks(block) -> Work:
 
 
 def new_async_blocks(new_block) -> Work:
-    """Run an empty async block whose context manager is good for one block."""
+    """Run an empty async block with a new context manager each time."""
 
     async def work(n):
         for _ in range(n):
@@ -209,7 +209,7 @@ def new_async_blocks(new_block) -> Work:
 
 
 def iterations(fn) -> Work:
-    """Use up a generator."""
+    """Exhaust a generator."""
 
     def work(n):
         for _ in range(n):
@@ -220,7 +220,7 @@ def iterations(fn) -> Work:
 
 
 def async_iterations(fn) -> Work:
-    """Use up an async generator."""
+    """Exhaust an async generator."""
 
     async def work(n):
         for _ in range(n):
@@ -244,7 +244,7 @@ def failures(fn) -> Work:
 
 
 def refusals(fn, refusal: type[Exception]) -> Work:
-    """Call a function and be refused."""
+    """Call a function and get refusals."""
 
     def work(n):
         for _ in range(n):
@@ -257,7 +257,7 @@ def refusals(fn, refusal: type[Exception]) -> Work:
 
 
 def async_refusals(fn, refusal: type[Exception]) -> Work:
-    """Await a coroutine function and be refused."""
+    """Await a coroutine function and get refusals."""
 
     async def work(n):
         for _ in range(n):
@@ -270,7 +270,7 @@ def async_refusals(fn, refusal: type[Exception]) -> Work:
 
 
 def opened(breaker: Library) -> Work:
-    """Let a breaker open, if it does, and be refused."""
+    """Open a breaker, if it does open, and get refusals."""
     fn = breaker.function(answer_if)
     for _ in range(OPEN.failures):
         outcome(partial(fn, 0))
@@ -278,7 +278,7 @@ def opened(breaker: Library) -> Work:
 
 
 def opened_async(breaker: Library) -> Work:
-    """Let a breaker open, if it does, and be refused in async code."""
+    """Open a breaker, if it does open, and get refusals in async code."""
     fn = breaker.coroutine(answer_if_async)
     for _ in range(OPEN.failures):
         outcome(lambda: drive(fn(0)))
@@ -286,13 +286,13 @@ def opened_async(breaker: Library) -> Work:
 
 
 def rounds(fn) -> Work:
-    """Call a function that fails, which opens the circuit, and once more when it succeeds, which closes it again."""
+    """Call a function that fails, which opens the circuit, then one that succeeds, which closes it again."""
 
     def work(n):
         for _ in range(n):
-            try:  # noqa: SIM105 - a context manager would cost something of its own
+            try:  # noqa: SIM105 - a context manager would add its own cost
                 fn(0)
-            except Exception:  # noqa: BLE001 - some libraries raise another one
+            except Exception:  # noqa: BLE001 - some libraries raise another exception
                 pass
             fn(1)
 
@@ -300,7 +300,7 @@ def rounds(fn) -> Work:
 
 
 def lookups(find) -> Work:
-    """Look a breaker up by its name."""
+    """Look up a breaker by its name."""
 
     def work(n):
         for _ in range(n):
@@ -311,9 +311,9 @@ def lookups(find) -> Work:
 
 # --- The cases --------------------------------------------------------------------------------------------------------
 
-OPEN = Terms(open_secs=FOR_EVER)
-NEVER_OPEN = Terms(threshold=NEVER)
-ROUND = Terms(threshold=1, open_secs=NO_TIME, successes=1)
+OPEN = Settings(open_secs=FOR_EVER)
+NEVER_OPEN = Settings(threshold=NEVER)
+ROUND = Settings(threshold=1, open_secs=NO_TIME, successes=1)
 
 SYNC = {
     "floor": lambda: calls(wrapped(answer)),
@@ -338,22 +338,22 @@ CASES = (
     Case(
         name="sync call, count window",
         group="Closed circuit",
-        contestants=contestants(**SYNC, terms=Terms(window="count")),
+        contestants=contestants(**SYNC, settings=Settings(window="count")),
     ),
     Case(
         name="async call, count window",
         group="Closed circuit",
-        contestants=contestants(**ASYNC, terms=Terms(window="count")),
+        contestants=contestants(**ASYNC, settings=Settings(window="count")),
     ),
     Case(
         name="sync call, time window",
         group="Closed circuit",
-        contestants=contestants(**SYNC, terms=Terms(window="time")),
+        contestants=contestants(**SYNC, settings=Settings(window="time")),
     ),
     Case(
         name="async call, time window",
         group="Closed circuit",
-        contestants=contestants(**ASYNC, terms=Terms(window="time")),
+        contestants=contestants(**ASYNC, settings=Settings(window="time")),
     ),
     Case(
         name="with",
@@ -415,8 +415,8 @@ CASES = (
         contestants=contestants(
             lambda: failures(wrapped(fail)),
             {"function": lambda breaker: failures(breaker.function(fail))},
-            terms=NEVER_OPEN,
-            probes=(admits_after_failures, replaces_exceptions),
+            settings=NEVER_OPEN,
+            checks=(admits_after_failures, replaces_exceptions),
         ),
     ),
     Case(
@@ -425,8 +425,8 @@ CASES = (
         contestants=contestants(
             lambda: refusals(refuse, RefusedError),
             {"function": opened},
-            terms=OPEN,
-            probes=(admits_after_failures, hoards_tracebacks),
+            settings=OPEN,
+            checks=(admits_after_failures, hoards_tracebacks),
         ),
     ),
     Case(
@@ -435,8 +435,8 @@ CASES = (
         contestants=contestants(
             lambda: async_refusals(refuse_async, RefusedError),
             {"coroutine": opened_async},
-            terms=OPEN,
-            probes=(admits_after_failures, hoards_tracebacks),
+            settings=OPEN,
+            checks=(admits_after_failures, hoards_tracebacks),
         ),
     ),
     Case(
@@ -445,8 +445,8 @@ CASES = (
         contestants=contestants(
             lambda: rounds(wrapped(answer_if)),
             {"function": lambda breaker: rounds(breaker.function(answer_if))},
-            terms=ROUND,
-            probes=(admits_after_failures, replaces_exceptions, admits_any_test_calls),
+            settings=ROUND,
+            checks=(admits_after_failures, replaces_exceptions, admits_any_number_of_probes),
         ),
     ),
     Case(
@@ -455,7 +455,7 @@ CASES = (
         contestants=contestants(
             lambda: lookups({"quotes": None}.get),
             {"find": lambda breaker: lookups(breaker.find)},
-            probes=(makes_none,),
+            checks=(makes_none,),
         ),
     ),
 )

@@ -1,4 +1,4 @@
-"""What is measured: a case is a piece of work, and its contestants are the ways of doing it."""
+"""The cases of the benchmark: a piece of work, and the contestants that do it."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from typing import Final
 import attrs
 
 FLOOR: Final = "floor"
-"""The contestant that does the same work with nothing in between, or with an empty thing in between."""
+"""The contestant that does the same work without a breaker, or with an empty wrapper in its place."""
 
 BARE: Final = "bare call"
-"""The contestant that has no wrapper at all, where the floor has an empty one."""
+"""The contestant without any wrapper, where the floor has an empty one."""
 
 OURS: Final = "swarmguard"
 
 Work = Callable[[int], object]
-"""Does a case's work so many times; the loop is inside."""
+"""A function that does a case's work `n` times; the loop is inside."""
 
 
 @attrs.frozen(kw_only=True)
 class Contestant:
-    """Somebody's way of doing a case's work.
+    """One way of doing a case's work.
 
     Attributes:
         name: `FLOOR`, `BARE`, `OURS`, or the peer's name on PyPI.
-        prepare: Makes all that is needed, anew, and returns the work. It imports what it measures, so that a peer
-            that is not installed costs nobody else.
-        flaw: Tries the peer out and returns what it does wrong in this case ("admits calls while open"), or None.
-            None instead of a function: there is nothing that it could do wrong here.
+        prepare: Sets up everything, and returns the work. It imports what it measures, so that a peer that is not
+            installed does not affect the other contestants.
+        flaw: Tests the peer and returns what it does wrong in this case ("admits calls while open"), or None.
+            None instead of a function: there is nothing to test.
     """
 
     name: str
@@ -41,12 +41,12 @@ class Case:
     """A piece of work that is timed.
 
     Attributes:
-        name: What is done, as the table says it.
-        group: The part of the table that it belongs to.
-        contestants: Who does it; the floor first, where there is one, then swarmguard, then the peers.
-        step: The work is timed in multiples of so many: there is something to share, or to set up for all of them.
-        series: The line of the figure that it is a point of; None when it is not.
-        size: Where on that line: the number of agents, threads, sinks; None when it is on no line.
+        name: The name of the row in the report.
+        group: The table of the report.
+        contestants: The floor first, where there is one, then swarmguard, then the peers.
+        step: The work is timed in multiples of this number, to divide it among threads or to spread the set-up.
+        series: The line of the figure that the case is a point of; None for no line.
+        size: The position on that line: the number of agents, threads or sinks; None for no line.
     """
 
     name: str

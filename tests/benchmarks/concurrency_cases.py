@@ -1,4 +1,4 @@
-"""What a breaker costs when many use it at once: threads, and the tasks of an event loop."""
+"""The cost of a breaker under concurrent use: threads, and the tasks of an event loop."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from time import sleep
 
 from tests.benchmarks.case import Case, Work
 from tests.benchmarks.peers.contest import contestants, on_loop
+from tests.benchmarks.peers.flaws import admits_after_failures, closes_by_late_success, runs_one_at_a_time
 from tests.benchmarks.peers.libraries import Library
-from tests.benchmarks.peers.probes import admits_after_failures, closes_by_late_success, runs_one_at_a_time
 
 TASKS = 1_000
 
 TOGETHER = (admits_after_failures, closes_by_late_success)
-"""What can go wrong when calls overlap."""
+"""The flaws to test for when calls overlap."""
 
 
 def wait(x):
-    """Wait for 5 ms, as for a service."""
+    """Sleep for 5 ms, like a call of a service."""
     sleep(0.005)
 
 
@@ -29,17 +29,17 @@ def do_nothing(x):
 
 
 async def yield_once(x):
-    """Let the other tasks run."""
+    """Yield to the other tasks."""
     await asyncio.sleep(0)
 
 
 def shares(n: int, sharers: int) -> list[int]:
-    """Divide so many calls as evenly as can be."""
-    return [n // sharers + (place < n % sharers) for place in range(sharers)]
+    """Divide `n` calls as evenly as possible."""
+    return [n // sharers + (index < n % sharers) for index in range(sharers)]
 
 
 def in_threads(fn, threads: int) -> Work:
-    """Call a function in so many threads, which start together."""
+    """Call a function in `threads` threads, which start together."""
     pool = ThreadPoolExecutor(threads)
     start = Barrier(threads)
 
@@ -69,19 +69,19 @@ def in_tasks(fn) -> Work:
 
 
 def guarded_in_threads(fn, threads: int, breaker: Library) -> Work:
-    """Call a decorated function in so many threads."""
+    """Call a decorated function in `threads` threads."""
     return in_threads(breaker.function(fn), threads)
 
 
 def case_of_threads(fn, what: str, threads: int, step: int) -> Case:
-    """Return the case of a function that is called in so many threads."""
+    """Return the case of a function that is called in `threads` threads."""
     return Case(
         name=f"{threads} {'thread' if threads == 1 else 'threads'}, {what}",
         group="Threads and tasks",
         contestants=contestants(
             partial(in_threads, fn, threads),
             {"function": partial(guarded_in_threads, fn, threads)},
-            probes=(admits_after_failures,) if threads == 1 else (*TOGETHER, runs_one_at_a_time),
+            checks=(admits_after_failures,) if threads == 1 else (*TOGETHER, runs_one_at_a_time),
         ),
         step=step,
         series=f"threads, {what}",
@@ -98,7 +98,7 @@ CASES = (
         contestants=contestants(
             partial(in_tasks, yield_once),
             {"coroutine": lambda breaker: in_tasks(breaker.coroutine(yield_once))},
-            probes=TOGETHER,
+            checks=TOGETHER,
         ),
         step=10 * TASKS,
     ),

@@ -1,4 +1,4 @@
-"""What an event costs, by the number of those who hear of it. There are no peers for this."""
+"""The cost of an event by the number of sinks and subscribers. There are no peers for this."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.benchmarks.case import OURS, Case, Contestant, Work
 
 
 def two_events(sink: Sink | None) -> Work:
-    """Trip a breaker and reset it: two events."""
+    """Trip and reset a breaker, which emits two events."""
     breaker = CircuitBreaker("quotes", sink=sink)
 
     def work(n: int) -> None:
@@ -23,31 +23,31 @@ def two_events(sink: Sink | None) -> Work:
 
 
 def two_events_to_a_function() -> Work:
-    """Tell a function that does nothing."""
+    """Send the events to a function that does nothing."""
     return two_events(lambda event: None)
 
 
 def two_events_to_a_bus(subscribers: int) -> Work:
-    """Tell a bus that has so many subscribers.
+    """Send the events to a bus with subscribers that do not read.
 
-    Nobody reads. Every buffer is soon full, and from then on each event pushes the oldest one out.
+    Every buffer is soon full, and from then on each event drops the oldest one.
     """
     bus = EventBus()
     subscriptions = [bus.subscribe() for _ in range(subscribers)]
     publish = two_events(bus)
 
     def work(n: int) -> int:
-        """Return how many events were lost so far; this also keeps the subscriptions, which the bus does not."""
+        """Return how many events were dropped so far, which also keeps the subscriptions alive."""
         publish(n)
         return sum(subscription.dropped for subscription in subscriptions)
 
     return work
 
 
-def case(hearers: str, prepare: Callable[[], Work], size: int | None) -> Case:
-    """Return the case of a trip and a reset with these hearers."""
+def case(receivers: str, prepare: Callable[[], Work], size: int | None) -> Case:
+    """Return the case of a trip and a reset with these receivers."""
     return Case(
-        name=f"trip and reset, {hearers}",
+        name=f"trip and reset, {receivers}",
         group="Events",
         contestants=(Contestant(name=OURS, prepare=prepare),),
         series=None if size is None else "trip and reset",

@@ -1,4 +1,4 @@
-"""The figures of the docs, as SVG that can be read on a light page and on a dark one."""
+"""The figures of the documentation, as SVG that is readable on light and dark pages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.benchmarks.overseer_cases import GROUP as OVERSEER
 from tests.benchmarks.report import times
 from tests.benchmarks.results import Results, Row
 
-INK = "#7a7a7a"  # a grey that stands out from white as far as from black
+INK = "#7a7a7a"  # a grey that contrasts equally with white and black
 BLUE = "#1b80c4"
 STYLE = {
     "svg.fonttype": "none",  # text stays text
@@ -38,7 +38,7 @@ STYLE = {
     "font.size": 10,
 }
 
-# After Okabe and Ito: they are told apart by colour-blind people, too.
+# After Okabe and Ito: distinguishable with colour blindness.
 COLOURS = (BLUE, "#e07b00", "#00a37a", "#cc6fa5", "#56b4e9", "#c8a400", "#9467bd", "#d2432a")
 MARKERS = "os^Dvp<>"
 
@@ -46,13 +46,13 @@ Lines = dict[str, list[Row]]
 """The rows of each series, by its name."""
 
 THREADS = "threads, "
-"""How the names of the series begin that are over the number of threads."""
+"""The prefix of the series over the number of threads."""
 
 FLAWED = "† does something wrong here: see the notes of the report"
 
 
 def draw(results: Results, folder: Path) -> list[Path]:
-    """Draw each figure whose rows were all measured, and return the files."""
+    """Draw each figure whose rows were measured, and return the files."""
     figures = {"overhead": overhead, "agents": by_agents, "threads": by_threads}
     files = []
     with mpl.rc_context(STYLE):
@@ -64,7 +64,7 @@ def draw(results: Results, folder: Path) -> list[Path]:
 
 
 def overhead(results: Results) -> Figure | None:
-    """Draw bars: what a call through a closed circuit costs, as multiples of an empty wrapper."""
+    """Draw the cost of a call through a closed circuit as bars, in multiples of an empty wrapper."""
     rows = [row for row in results.rows if row.name in ("sync call", "async call")]
     if not rows:
         return None
@@ -89,7 +89,7 @@ def overhead(results: Results) -> Figure | None:
 
 
 def by_agents(results: Results) -> Figure | None:
-    """Draw lines: what each of the overseer's methods costs, by the number of agents."""
+    """Draw the cost of the overseer's methods as lines over the number of agents."""
     lines = _lines(results, lambda row: row.group == OVERSEER)
     if not lines:
         return None
@@ -105,7 +105,7 @@ def by_agents(results: Results) -> Figure | None:
 
 
 def by_threads(results: Results) -> Figure | None:
-    """Draw lines: what a call costs, by the number of threads that call."""
+    """Draw the cost of a call as lines over the number of threads."""
     lines = _lines(results, lambda row: row.series is not None and row.series.startswith(THREADS))
     if not lines:
         return None
@@ -125,7 +125,7 @@ def by_threads(results: Results) -> Figure | None:
 
 
 def _lines(results: Results, choose: Callable[[Row], bool]) -> Lines:
-    """Return the series of the chosen rows; one that has a single point is no line."""
+    """Return the series of the chosen rows that have at least two points."""
     lines: Lines = defaultdict(list)
     for row in results.rows:
         if row.series is not None and choose(row):
@@ -134,12 +134,12 @@ def _lines(results: Results, choose: Callable[[Row], bool]) -> Lines:
 
 
 def _plot(axes: Axes, rows: list[Row], contestant: str, **style: object) -> None:
-    """Draw the line of one contestant."""
+    """Plot the line of one contestant."""
     axes.plot([row.size for row in rows], [row.contestants[contestant].median / 1e9 for row in rows], **style)
 
 
 def _set_scales(axes: Axes, rows: list[Row]) -> None:
-    """Make both scales logarithmic, marked with sizes and times."""
+    """Make both axes logarithmic, labelled with sizes and times."""
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xticks([row.size for row in rows], [f"{row.size:,}" for row in rows])
@@ -151,11 +151,11 @@ def _set_scales(axes: Axes, rows: list[Row]) -> None:
 
 
 def _flagged(name: str, rows: list[Row]) -> str:
-    """Return the name, with a mark if it has a flaw in one of these rows."""
+    """Return the name, with a mark if the contestant has a flaw in one of these rows."""
     return f"{name} †" if any(row.contestants[name].flaw for row in rows) else name
 
 
 def _caption(text: str, rows: list[Row]) -> str:
-    """Return the text, and what the mark means if there is one."""
+    """Return the text, followed by the meaning of the mark if a row has one."""
     flawed = any(measured.flaw for row in rows for measured in row.contestants.values())
     return f"{text}\n{FLAWED}" if flawed else text

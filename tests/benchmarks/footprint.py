@@ -1,10 +1,10 @@
-"""What is measured without pyperf: bytes of memory, and the time of an import; each in fresh processes.
+"""Measurements without pyperf: bytes of memory and import times, each in a new process.
 
-`python -m tests.benchmarks.footprint pybreaker` prints the bytes that one of pybreaker's breakers takes, and
-`python -m tests.benchmarks.footprint agent` those of an agent.
+`python -m tests.benchmarks.footprint pybreaker` prints the bytes per breaker of pybreaker, and
+`python -m tests.benchmarks.footprint agent` the bytes per agent.
 """
 
-# ruff: noqa: T201 - a program, which prints
+# ruff: noqa: T201 - a command, which prints its answer
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ IMPORT, IMPORT_BREAKER, IMPORT_ALL = IMPORTS = (
     "from swarmguard import CircuitBreaker",
     "from swarmguard import *",
 )
-"""The floor of these is importing what the package depends on."""
+"""Their floor is the import of the package's dependencies."""
 
 ROWS = (BREAKER, AGENT, *IMPORTS)
 
@@ -48,7 +48,7 @@ def measure(name: str) -> Row:
 
 
 def _memory(name: str, things: dict[str, str]) -> Row:
-    """Let a process each find out how many bytes they take; the packages that are not installed are left out."""
+    """Measure the bytes of each thing in a process of its own; packages that are not installed are left out."""
     measured = {}
     for contestant, thing in things.items():
         command = [sys.executable, "-m", "tests.benchmarks.footprint", thing]
@@ -59,7 +59,7 @@ def _memory(name: str, things: dict[str, str]) -> Row:
 
 
 def _time_of(statement: str) -> float:
-    """Return the nanoseconds that the imports of a statement take a fresh interpreter, once started."""
+    """Return the nanoseconds that the imports of a statement take in a new interpreter, without its start."""
     command = [sys.executable, "-X", "importtime", "-c", statement]
     report = subprocess.run(command, check=True, stderr=subprocess.PIPE, text=True).stderr
     own_times = re.findall(r"^import time: +(\d+) ", report[report.index("| site\n") :], re.MULTILINE)
@@ -67,19 +67,19 @@ def _time_of(statement: str) -> float:
 
 
 def bytes_of_each(make: Callable[[object], object], seeds: Iterable[object]) -> float:
-    """Return how many bytes each of the things takes that are made of these seeds, which cost nothing themselves."""
+    """Return the bytes per thing made from one of the seeds, not counting the seeds."""
     first, *others = seeds
     kept = [make(first)] * (len(others) + 1)
     gc.collect()
     tracemalloc.start()
-    for place, seed in enumerate(others, start=1):
-        kept[place] = make(seed)
+    for index, seed in enumerate(others, start=1):
+        kept[index] = make(seed)
     gc.collect()
     return tracemalloc.get_traced_memory()[0] / len(others)
 
 
 def agent_maker() -> Callable[[object], object]:
-    """Return what registers an agent of this id."""
+    """Return a function that registers an agent with the given id."""
     from swarmguard import Overseer
 
     register = Overseer().register_agent
@@ -87,7 +87,7 @@ def agent_maker() -> Callable[[object], object]:
 
 
 def breaker_maker(library: str) -> Callable[[object], object]:
-    """Return what makes a breaker of this name, with the library's own settings.
+    """Return a function that makes a breaker with the given name and the library's default settings.
 
     Raises:
         ImportError: The library is not installed.
@@ -121,7 +121,7 @@ def breaker_maker(library: str) -> Callable[[object], object]:
 
 
 def main(thing: str) -> None:
-    """Print the bytes that a thing takes; nothing, when its package is not installed."""
+    """Print the bytes per thing; print nothing if its package is not installed."""
     if thing == "agent":
         print(bytes_of_each(agent_maker(), new_ids(AGENTS)))
         return

@@ -1,4 +1,4 @@
-"""What an overseer's methods cost, by the number of agents that it watches. There are no peers for this."""
+"""The cost of an overseer's methods by the number of its agents. There are no peers for this."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from tests.benchmarks.case import FLOOR, OURS, Case, Contestant, Work
 GROUP = "Overseer"
 SIZES = (10, 1_000, 100_000, 1_000_000)
 NEVER = 10**9
-"""A timeout, in seconds, after which nothing falls silent here."""
+"""A heartbeat timeout, in seconds, that outlasts every case."""
 
 SAMPLE = 1_000
-"""How many agents report."""
+"""The number of agents that report."""
 
 DEAD = 10
-"""How many agents need a restart."""
+"""The number of agents that need a restart."""
 
 
 def new_ids(number: int) -> list[UUID]:
-    """Return so many ids, the same ones each time."""
+    """Return `number` ids, the same ones each time."""
     random = Random(number)
     return [UUID(int=random.getrandbits(128)) for _ in range(number)]
 
 
 def spread(ids: Sequence[UUID], number: int) -> Sequence[UUID]:
-    """Pick so many ids, evenly spread; all, when there are fewer."""
+    """Pick `number` ids, evenly spread, or all if there are fewer."""
     return ids[:: max(1, len(ids) // number)]
 
 
 def swarm(ids: Sequence[UUID]) -> Overseer:
-    """Return an overseer of these agents, of which none falls silent."""
+    """Return an overseer of these agents, none of which falls silent."""
     overseer = Overseer(OverseerConfig(heartbeat_timeout_secs=NEVER))
     for agent_id in ids:
         overseer.register_agent("Scanner", agent_id)
@@ -46,7 +46,7 @@ def swarm(ids: Sequence[UUID]) -> Overseer:
 
 
 def repeat(action: Callable[[], object]) -> Work:
-    """Return the work of doing this."""
+    """Return the work of repeating an action."""
 
     def work(n: int) -> None:
         for _ in range(n):
@@ -56,19 +56,19 @@ def repeat(action: Callable[[], object]) -> Work:
 
 
 def heartbeat(size: int) -> Work:
-    """Beat for one agent after the other: a thousand that were registered in a row, over and over."""
+    """Record heartbeats of a thousand agents in turn, which were registered one after the other."""
     ids = new_ids(size)
     return beats(swarm(ids), ids[:SAMPLE])
 
 
 def heartbeat_anywhere(size: int) -> Work:
-    """Beat for a thousand agents that are far apart in memory, further than the machine's caches reach."""
+    """Record heartbeats of a thousand agents that are spread over more memory than the caches hold."""
     ids = new_ids(size)
     return beats(swarm(ids), spread(ids, SAMPLE))
 
 
 def beats(overseer: Overseer, sample: Sequence[UUID]) -> Work:
-    """Return the work of beating for one of these agents after the other."""
+    """Return the work of recording heartbeats of these agents in turn."""
     record = overseer.record_agent_heartbeat
 
     def work(n: int) -> None:
@@ -79,7 +79,7 @@ def beats(overseer: Overseer, sample: Sequence[UUID]) -> Work:
 
 
 def heartbeat_by_hand(size: int) -> Work:
-    """Note the moments of the beats in a dict, under a lock."""
+    """Store the times of the heartbeats in a dict, under a lock."""
     ids = new_ids(size)
     last_beat, sample, lock = dict.fromkeys(ids, 0.0), ids[:SAMPLE], Lock()
 
@@ -92,9 +92,9 @@ def heartbeat_by_hand(size: int) -> Work:
 
 
 def failure(size: int) -> Work:
-    """Report a failure, which makes a Healthy agent Degraded, and a success, which makes it Healthy again.
+    """Record a failure, which makes a Healthy agent Degraded, and a success, which makes it Healthy again.
 
-    Failures alone would soon leave nothing but Dead agents, whose further failures cost less.
+    With failures alone all agents would soon be Dead, and further failures of a Dead agent cost less.
     """
     ids = new_ids(size)
     overseer, sample = swarm(ids), ids[:SAMPLE]
@@ -109,29 +109,28 @@ def failure(size: int) -> Work:
 
 
 def quiet_check(size: int) -> Work:
-    """Check the heartbeats and find nobody silent."""
+    """Check the heartbeats, and find no silent agent."""
     return repeat(swarm(new_ids(size)).check_heartbeats)
 
 
 class HandClock(SystemClock):
-    """A clock that is moved by setting its moment, which costs next to nothing."""
+    """A clock that is moved by setting an attribute, which costs almost nothing."""
 
     moment = 0.0
 
     def monotonic(self) -> float:
-        """Return the moment."""
+        """Return the time that was set."""
         return self.moment
 
 
 def check(size: int, k: int) -> Work:
-    """Check the heartbeats, find `k` agents newly silent, and let them beat.
+    """Check the heartbeats, find `k` newly silent agents, and record a heartbeat of each.
 
-    The agents register `k` at a time, a second between them, and the timeout is the time all of them take. So from then
-    on there are, in each second, the next `k` that fall silent, and nobody else. Their beats are measured with the
-    check: without them the next round would have nobody to find. Both must be linear in `k` and independent of `size`.
+    `k` agents register each second, and the timeout is the time that the registration of all of them takes. So in each
+    second after that the next `k` agents fall silent, and no others. The measurement includes their heartbeats, without
+    which the next round would find none. Both must be linear in `k` and independent of `size`.
 
-    Unlike a heartbeat's, this case's agents are all agents in turn, so that of many agents it finds most in cold
-    memory.
+    This case uses all agents in turn, so a large swarm is mostly in cold memory.
     """
     clock = HandClock()
     overseer = Overseer(OverseerConfig(heartbeat_timeout_secs=size // k), clock=clock)
@@ -140,7 +139,7 @@ def check(size: int, k: int) -> Work:
         overseer.register_agent("Scanner", agent_id)
 
     def work(n: int) -> int:
-        """Return how many fell silent."""
+        """Return how many agents fell silent."""
         number = 0
         for _ in range(n):
             clock.moment += 1
@@ -154,12 +153,12 @@ def check(size: int, k: int) -> Work:
 
 
 def health(size: int) -> Work:
-    """Ask how the swarm is."""
+    """Read the health of the swarm."""
     return repeat(swarm(new_ids(size)).get_swarm_health)
 
 
 def needing_restart(size: int) -> Work:
-    """Ask which agents need a restart: a few Dead ones, whatever the size of the swarm."""
+    """List the agents that need a restart: the same few Dead ones, whatever the size of the swarm."""
     ids = new_ids(size)
     overseer = swarm(ids)
     for agent_id in spread(ids, DEAD):
@@ -169,7 +168,7 @@ def needing_restart(size: int) -> Work:
 
 
 def case(operation: str, size: int, **prepare: Callable[[int], Work]) -> Case:
-    """Return the case of an operation on so many agents."""
+    """Return the case of an operation with `size` agents."""
     return Case(
         name=f"{operation}, {size:,} agents",
         group=GROUP,

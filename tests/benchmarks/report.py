@@ -1,34 +1,38 @@
-"""The results as text: tables in Markdown that can be read as they are, in a terminal."""
+"""The results as Markdown tables, aligned so that they can be read in a terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
+from pathlib import Path
 
 from tests.benchmarks.case import FLOOR, OURS
 from tests.benchmarks.results import Results, Row
 from tests.benchmarks.targets import TARGETS
 
+PUBLISHED = Path(__file__).parents[2] / "docs" / "performance"
+"""The report, the targets and the figures that the documentation shows."""
+
 NOTHING = "–"
 
 
 class Notes:
-    """The texts below the tables, each with its mark; a text that comes again has the same mark."""
+    """The notes below the tables, each with its mark; the same note has the same mark."""
 
     def __init__(self) -> None:
         self._marks: dict[str, str] = {}
 
     def mark(self, text: str) -> str:
-        """Return the mark of a text."""
+        """Return the mark of a note."""
         return self._marks.setdefault(text, f"†{len(self._marks) + 1}")
 
     def __iter__(self) -> Iterator[str]:
-        """Iterate over the marks, each with its text."""
+        """Iterate over the notes, each behind its mark."""
         return (f"{mark} {text}" for text, mark in self._marks.items())
 
 
 def render(results: Results) -> str:
-    """Return the whole report."""
+    """Return the report that users read."""
     about, notes = results.about, Notes()
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     tables = [
@@ -37,16 +41,21 @@ def render(results: Results) -> str:
     parts = [
         f"Python {about['python']}, {about['platform']}, {about['date']}, rounds: {about['rounds']}.",
         f"Versions: {versions}.",
-        "A row is for doing once what it says. The columns to the right: how many times as much as swarmguard.",
+        "A row shows the cost of one operation. The columns of the peers show it as a multiple of swarmguard's.",
         *tables,
         *notes,
-        f"## Targets\n\n{_targets(results)}",
     ]
     return "\n\n".join(parts) + "\n"
 
 
+def render_targets(results: Results) -> str:
+    """Return the table of the targets, for maintainers."""
+    about = results.about
+    return f"Python {about['python']}, {about['date']}.\n\n{_targets(results)}\n"
+
+
 def _group(rows: Sequence[Row], notes: Notes) -> str:
-    """Return the table of one group; who is in none of its rows has no column."""
+    """Return the table of one group; a peer that is in none of its rows has no column."""
     others = list(dict.fromkeys(name for row in rows for name in row.contestants if name not in (FLOOR, OURS)))
     heads = ["", FLOOR, OURS, "to floor", *others]
     return _table(heads, ([row.name, *_ours(row), *(_other(row, name, notes) for name in others)] for row in rows))
@@ -67,7 +76,7 @@ def _other(row: Row, name: str, notes: Notes) -> str:
 
 
 def _targets(results: Results) -> str:
-    """Return the table of the targets; a peer that some of them need may be missing."""
+    """Return the table of the targets; one whose row or peer is missing was not measured."""
     lines = []
     for target in TARGETS:
         if target.subject not in (row.name for row in results.rows):
@@ -78,13 +87,13 @@ def _targets(results: Results) -> str:
         except LookupError:
             lines.append([target.subject, bound, NOTHING, "not measured"])
         else:
-            verdict = "reached" if target.is_reached_by(number) else "**not reached**"
-            lines.append([target.subject, bound, three_digits(number) + (f" ({remark})" if remark else ""), verdict])
+            answer = "reached" if target.is_reached_by(number) else "**not reached**"
+            lines.append([target.subject, bound, three_digits(number) + (f" ({remark})" if remark else ""), answer])
     return _table(["", "target", "measured", ""], lines)
 
 
 def _table(heads: list[str], lines: Iterable[list[str]]) -> str:
-    """Lay out a table; all but the first column stand to the right."""
+    """Lay out a table; all columns but the first are right-aligned."""
     lines = [heads, *lines]
     first, *others = (max(map(len, column)) for column in zip(*lines, strict=True))
     rule = [":" + "-" * (first - 1), *("-" * (width - 1) + ":" for width in others)]
@@ -95,17 +104,17 @@ def _table(heads: list[str], lines: Iterable[list[str]]) -> str:
 
 
 def three_digits(number: float) -> str:
-    """Write a number that is less than a thousand; the digits before the point are never cut."""
+    """Format a number below a thousand with three digits, or more where it has more before the point."""
     return f"{number:.{2 if number < 9.995 else 1 if number < 99.95 else 0}f}"
 
 
 def times(ratio: float) -> str:
-    """Write a ratio."""
+    """Format a ratio."""
     return f"{three_digits(ratio)} ×"
 
 
 def amount(number: float, unit: str) -> str:
-    """Write nanoseconds or bytes."""
+    """Format nanoseconds or bytes."""
     if unit == "bytes":
         return f"{number:.0f} B"
     for size, name in ((1e9, "s"), (1e6, "ms"), (1e3, "µs")):

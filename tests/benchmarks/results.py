@@ -1,4 +1,4 @@
-"""What a run has measured, and the JSON file that keeps it.
+"""The results of a run, and the JSON file that stores them. The file is not part of the repository.
 
 ```json
 {
@@ -12,9 +12,9 @@
 ```
 
 A row is a case, or something else that is compared in the same way: bytes of memory, or the time of an import.
-`figures` are for once doing the case's work, and those in the same place of two contestants were taken right after each
-other; `flaw` says what a contestant does wrong in this case. The rest of a contestant follows from these. It is there
-for readers of the file, and `load` does not look at it.
+`figures` are for doing the case's work once; figures with the same index were measured right after each other. `flaw`
+describes what a contestant does wrong in this case. The other values of a contestant are computed from these, for
+readers of the file; `load` ignores them.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Measured:
     """One contestant's figures in a row.
 
     Attributes:
-        figures: What was measured, in the order in which it was.
-        flaw: What it does wrong, or None.
+        figures: The measured values, in order of time.
+        flaw: What the contestant does wrong, or None.
     """
 
     figures: tuple[float, ...]
@@ -44,17 +44,17 @@ class Measured:
 
     @property
     def median(self) -> float:
-        """The middle one of the figures."""
+        """The median of the figures."""
         return median(self.figures)
 
     def over(self, other: Measured) -> float:
-        """Return this as a multiple of the other: the median of what each pair of figures says."""
+        """Return this as a multiple of the other: the median of the ratios of each pair of figures."""
         return median(mine / its for mine, its in zip(self.figures, other.figures, strict=True))
 
 
 @attrs.frozen(kw_only=True)
 class Row:
-    """What the contestants of a case took; the attributes are the case's own."""
+    """The figures of a case's contestants; the attributes are those of the case."""
 
     name: str
     group: str
@@ -64,7 +64,7 @@ class Row:
     size: int | None = None
 
     def ratio(self, contestant: str, to: str) -> float:
-        """Return how many times as much the one contestant takes as the other.
+        """Return the cost of one contestant as a multiple of another's.
 
         Raises:
             KeyError: One of them was not measured.
@@ -79,7 +79,7 @@ class Row:
 
 @attrs.frozen
 class Results:
-    """All that a run has measured; `about` says when, on what, and with what."""
+    """The results of a run; `about` has the date, the platform and the versions."""
 
     about: Mapping[str, Any]
     rows: list[Row]
@@ -94,7 +94,7 @@ class Results:
 
 
 def save(results: Results, path: Path) -> None:
-    """Write the results, and what follows from them, as JSON."""
+    """Write the results, and the values computed from them, as JSON."""
     rows = [
         attrs.asdict(row, filter=lambda field, _: field.name != "contestants")
         | {"contestants": {name: _described(row, name) for name in row.contestants}}
@@ -117,7 +117,7 @@ def _described(row: Row, name: str) -> dict[str, Any]:
 
 
 def load(path: Path) -> Results:
-    """Read what `save` has written."""
+    """Read the file that `save` wrote."""
     content = json.loads(path.read_text("utf-8"))
     return Results(content["about"], [_row(**row) for row in content["rows"]])
 

@@ -1,4 +1,4 @@
-"""The numbers to reach, and how each of them is found in the results."""
+"""The targets, and how each of them is read from the results."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from tests.benchmarks.footprint import AGENT, BREAKER, IMPORT, IMPORT_BREAKER
 from tests.benchmarks.results import Results
 
 Reading = tuple[float, str]
-"""A number, and a remark on it; the remark may be empty."""
+"""A number, and a remark on it, which may be empty."""
 
 
 @attrs.frozen
 class Target:
-    """A number to reach.
+    """A number to reach, as an upper or a lower bound.
 
     Attributes:
-        subject: What is measured: the name of a case, as a rule.
-        bound: The number that is asked for.
-        at_most: Whether it is an upper bound; otherwise it is a lower one.
-        scale: What the number counts.
-        read: Finds the number that was reached. Raises a `LookupError` when that was not measured.
+        subject: The name of the row, usually that of a case.
+        bound: The bound.
+        at_most: True for an upper bound, False for a lower one.
+        scale: The unit of the number.
+        read: Reads the measured number from the results. Raises a `LookupError` when it was not measured.
     """
 
     subject: str
@@ -33,27 +33,27 @@ class Target:
     read: Callable[[Results], Reading]
 
     def is_reached_by(self, number: float) -> bool:
-        """Tell whether this number is within the bound."""
+        """Return whether the number is within the bound."""
         return number <= self.bound if self.at_most else number >= self.bound
 
 
 def floor(case: str, bound: float, floor_is: str) -> Target:
-    """Cost at most so many times what the floor costs."""
+    """Cost at most `bound` times the floor."""
     return Target(case, bound, True, f"× {floor_is}", lambda results: (results[case].ratio(OURS, FLOOR), ""))
 
 
 def faster_than(peer: str, case: str, bound: float) -> Target:
-    """Be at least so many times faster than the peer."""
+    """Be at least `bound` times faster than the peer."""
     return Target(case, bound, False, f"× faster than {peer}", lambda results: (results[case].ratio(peer, OURS), ""))
 
 
 def fastest_peer(case: str, bound: float) -> Target:
-    """Be at least so many times faster than the fastest peer."""
+    """Be at least `bound` times faster than the fastest peer."""
     return Target(case, bound, False, "× faster than the fastest peer", lambda results: _fastest(results, case))
 
 
 def _fastest(results: Results, case: str) -> Reading:
-    """Look at the peers without a flaw; those with one are a remark."""
+    """Compare with the peers that have no flaw; a faster one with a flaw goes into the remark."""
     row = results[case]
     ratios = {peer: row.ratio(peer, OURS) for peer in row.peers}
     sound = [peer for peer in row.peers if row.contestants[peer].flaw is None]
@@ -65,7 +65,7 @@ def _fastest(results: Results, case: str) -> Reading:
 
 
 def refusal(case: str, bound: float) -> Target:
-    """Cost at most so many times what the fastest peer costs that does refuse."""
+    """Cost at most `bound` times the fastest peer that does refuse."""
 
     def read(results: Results) -> Reading:
         ratio, remark = _fastest(results, case)
@@ -75,12 +75,12 @@ def refusal(case: str, bound: float) -> Target:
 
 
 def throughput(case: str, bound: float) -> Target:
-    """Get at least so much of the floor's work done in the same time."""
+    """Reach at least `bound` times the throughput of the floor."""
     return Target(case, bound, False, "× the bare throughput", lambda results: (results[case].ratio(FLOOR, OURS), ""))
 
 
 def growth(case: str, bound: float, smaller_case: str, *, factor: float = 1.0) -> Target:
-    """Cost at most so many times what a smaller case costs, that being multiplied by a factor first."""
+    """Cost at most `bound` times a smaller case, whose cost is multiplied by `factor` first."""
 
     def read(results: Results) -> Reading:
         large, small = results[case].contestants[OURS], results[smaller_case].contestants[OURS]
@@ -91,7 +91,7 @@ def growth(case: str, bound: float, smaller_case: str, *, factor: float = 1.0) -
 
 
 def memory(row: str, bound: int) -> Target:
-    """Take at most so many bytes."""
+    """Take at most `bound` bytes."""
     return Target(row, bound, True, "bytes", lambda results: (results[row].contestants[OURS].median, ""))
 
 
@@ -119,7 +119,7 @@ TARGETS = (
     growth("heartbeat, 1,000,000 agents", 1.5, "heartbeat, 1,000 agents"),
     growth("quiet check, 1,000,000 agents", 2, "quiet check, 1,000 agents"),
     growth("health summary, 1,000,000 agents", 2, "health summary, 1,000 agents"),
-    # The issue asks for "linear in k, independent of N" and gives no number; these are the same as its neighbours'.
+    # The requirement is "linear in k, independent of N", without a number; these bounds are those of its neighbours.
     growth("check with 100 newly stale, 1,000,000 agents", 2, "check with 100 newly stale, 1,000 agents"),
     growth(
         "check with 1,000 newly stale, 1,000,000 agents",

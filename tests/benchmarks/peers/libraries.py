@@ -1,6 +1,6 @@
 """The libraries that are compared: how each one makes a breaker, and which faces the breaker has.
 
-Every library is set to the same terms, as far as it knows them, and used in the quickest way that its documentation
+Every library gets the same settings, as far as it supports them, and is used in the fastest way that its documentation
 shows: in memory, with no listeners.
 """
 
@@ -19,25 +19,25 @@ from tests.benchmarks.case import OURS
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 NEVER = 10**9
-"""As a threshold: more failures than any case has."""
+"""A threshold that no case reaches."""
 
 FOR_EVER = 1e6
-"""As an open time: longer than any case takes."""
+"""An open time, in seconds, that outlasts every case."""
 
 NO_TIME = 1e-9
-"""As an open time: over when the next call comes."""
+"""An open time, in seconds, that has passed at the next call."""
 
 
 @attrs.frozen(kw_only=True)
-class Terms:
-    """What is asked of a breaker; the defaults are swarmguard's own.
+class Settings:
+    """The settings of a breaker; the defaults are those of swarmguard.
 
     Attributes:
         threshold: The failures in a row that open it, when there is no window.
         window: The failure rate is taken over the last 100 calls ("count") or the last 10 seconds ("time"), and opens
             the circuit at one half. None: failures in a row are counted.
         open_secs: How long it stays open.
-        successes: The test calls that must succeed before it closes.
+        successes: The probes that must succeed before it closes.
     """
 
     threshold: int = 5
@@ -47,7 +47,7 @@ class Terms:
 
     @property
     def failures(self) -> int:
-        """The failures that open a breaker that has seen nothing else."""
+        """The number of failures that open a new breaker."""
         return self.threshold if self.window is None else MINIMUM_CALLS
 
 
@@ -61,7 +61,7 @@ DECORATORS = ("function", "coroutine", "generator", "async_generator")
 
 
 class Library:
-    """A breaker of one library, made for some terms, with an attribute for each face that the library has.
+    """A breaker of one library, made for some settings, with an attribute for each face that the library has.
 
     A decorator is tried on all that it takes without complaint: users do the same.
     """
@@ -69,54 +69,53 @@ class Library:
     name: ClassVar[str]
     """On PyPI."""
     faces: ClassVar[tuple[str, ...]]
-    """Those of the attributes below that it has; known before anything is imported."""
+    """The attributes below that the library has; readable without importing it."""
     windows: ClassVar[tuple[str | None, ...]] = (None,)
-    """The values of `Terms.window` that it knows."""
+    """The values of `Settings.window` that it supports."""
 
     refusal: type[Exception]
-    """What it raises when it refuses a call."""
+    """The exception of a refused call."""
     function: Decorator
     coroutine: Decorator
     generator: Decorator
     async_generator: Decorator
     block: AbstractContextManager[object]
-    """For a `with` statement, any number of times."""
+    """A context manager for any number of `with` statements."""
     new_block: Callable[[], AbstractContextManager[object]]
-    """Makes what is good for one `with` statement."""
+    """Makes a context manager for one `with` statement."""
     async_block: AbstractAsyncContextManager[object]
     new_async_block: Callable[[], Awaitable[AbstractAsyncContextManager[object]]]
-    """Makes what is good for one `async with` statement; is awaited first."""
+    """Makes a context manager for one `async with` statement, and is awaited first."""
     caller: Callable[..., object]
     """Takes a function and its arguments."""
     executor: Callable[..., Awaitable[object]]
-    """The same for async code."""
+    """Takes a coroutine function and its arguments."""
     find: Callable[[str], object]
-    """Finds a breaker by its name; there is one called "quotes"."""
+    """Finds a breaker by its name; one is called "quotes"."""
 
-    def __init__(self, terms: Terms) -> None:
+    def __init__(self, settings: Settings) -> None:
         raise NotImplementedError
 
 
 class SwarmGuard(Library):
-    """Ours."""
+    """This package."""
 
     name = OURS
     faces = (*DECORATORS, "block", "async_block", "caller", "executor", "find")
     windows = (None, "count", "time")
 
-    def __init__(self, terms: Terms) -> None:
+    def __init__(self, settings: Settings) -> None:
         import swarmguard
 
         trip = None
-        if terms.window is not None:
-            window = (
-                swarmguard.CountWindow(WINDOW_CALLS) if terms.window == "count" else swarmguard.TimeWindow(WINDOW_SECS)
-            )
+        if settings.window is not None:
+            by_time = settings.window == "time"
+            window = swarmguard.TimeWindow(WINDOW_SECS) if by_time else swarmguard.CountWindow(WINDOW_CALLS)
             trip = swarmguard.FailureRate(threshold=RATE, window=window, minimum_calls=MINIMUM_CALLS)
         config = swarmguard.CircuitBreakerConfig(
-            failure_threshold=terms.threshold,
-            success_threshold=terms.successes,
-            timeout_duration=terms.open_secs,
+            failure_threshold=settings.threshold,
+            success_threshold=settings.successes,
+            timeout_duration=settings.open_secs,
             trip=trip,
         )
         registry = swarmguard.CircuitBreakerRegistry(config)
@@ -135,11 +134,11 @@ class CircuitBreaker(Library):
     name = "circuitbreaker"
     faces = (*DECORATORS, "block", "caller", "executor", "find")
 
-    def __init__(self, terms: Terms) -> None:
+    def __init__(self, settings: Settings) -> None:
         import circuitbreaker
 
         breaker = circuitbreaker.CircuitBreaker(
-            failure_threshold=terms.threshold, recovery_timeout=terms.open_secs, name="quotes"
+            failure_threshold=settings.threshold, recovery_timeout=settings.open_secs, name="quotes"
         )
         circuitbreaker.CircuitBreakerMonitor.register(breaker)
         self.refusal = circuitbreaker.CircuitBreakerError
@@ -151,16 +150,16 @@ class CircuitBreaker(Library):
 
 
 class PyBreaker(Library):
-    """For sync code, and for Tornado's coroutines."""
+    """It supports sync code, and Tornado's coroutines."""
 
     name = "pybreaker"
     faces = (*DECORATORS, "new_block", "caller")
 
-    def __init__(self, terms: Terms) -> None:
+    def __init__(self, settings: Settings) -> None:
         import pybreaker
 
         breaker = pybreaker.CircuitBreaker(
-            fail_max=terms.threshold, reset_timeout=terms.open_secs, success_threshold=terms.successes
+            fail_max=settings.threshold, reset_timeout=settings.open_secs, success_threshold=settings.successes
         )
         self.refusal = pybreaker.CircuitBreakerError
         self.function = self.coroutine = self.generator = self.async_generator = breaker
@@ -169,17 +168,17 @@ class PyBreaker(Library):
 
 
 class Purgatory(Library):
-    """One factory is for sync code and one for async code; a breaker closes after one success."""
+    """It has one factory for sync code and one for async code; a breaker closes after one success."""
 
     name = "purgatory"
     faces = ("function", "coroutine", "generator", "new_block", "new_async_block", "find")
 
-    def __init__(self, terms: Terms) -> None:
+    def __init__(self, settings: Settings) -> None:
         import purgatory
         from purgatory.domain.model import OpenedState
 
-        factory = purgatory.SyncCircuitBreakerFactory(terms.threshold, terms.open_secs)
-        async_factory = purgatory.AsyncCircuitBreakerFactory(terms.threshold, terms.open_secs)
+        factory = purgatory.SyncCircuitBreakerFactory(settings.threshold, settings.open_secs)
+        async_factory = purgatory.AsyncCircuitBreakerFactory(settings.threshold, settings.open_secs)
         self.refusal = OpenedState
         self.function = self.generator = factory("quotes")
         self.coroutine = async_factory("quotes")
@@ -189,20 +188,20 @@ class Purgatory(Library):
 
 
 class PyResilience(Library):
-    """A breaker is part of a decorator."""
+    """Its breaker is part of a decorator."""
 
     name = "pyresilience"
     faces = (*DECORATORS, "find")
     windows = (None, "count")
 
-    def __init__(self, terms: Terms) -> None:
+    def __init__(self, settings: Settings) -> None:
         import pyresilience
 
         config = pyresilience.CircuitBreakerConfig(
-            failure_threshold=terms.threshold,
-            recovery_timeout=terms.open_secs,
-            success_threshold=terms.successes,
-            sliding_window_size=0 if terms.window is None else WINDOW_CALLS,
+            failure_threshold=settings.threshold,
+            recovery_timeout=settings.open_secs,
+            success_threshold=settings.successes,
+            sliding_window_size=0 if settings.window is None else WINDOW_CALLS,
             failure_rate_threshold=RATE,
             minimum_calls=MINIMUM_CALLS,
         )
@@ -215,42 +214,42 @@ class PyResilience(Library):
 
 
 class Hyx(Library):
-    """For async code alone."""
+    """It supports async code only."""
 
     name = "hyx"
     faces = ("coroutine", "async_block")
 
-    def __init__(self, terms: Terms) -> None:
+    def __init__(self, settings: Settings) -> None:
         from hyx.circuitbreaker import consecutive_breaker
         from hyx.circuitbreaker.exceptions import BreakerFailing
 
         self.refusal = BreakerFailing
         self.coroutine = self.async_block = consecutive_breaker(
-            failure_threshold=terms.threshold,
-            recovery_time_secs=terms.open_secs,
-            recovery_threshold=terms.successes,
+            failure_threshold=settings.threshold,
+            recovery_time_secs=settings.open_secs,
+            recovery_threshold=settings.successes,
         )
 
 
 class Interlock(Library):
-    """It knows failure rates alone; all of the last so many calls are the same as so many in a row."""
+    """It supports failure rates only; a rate of 1 over the last `n` calls is the same as `n` failures in a row."""
 
     name = "interlock-cb"
     faces = (*DECORATORS, "block", "async_block", "caller", "executor", "find")
     windows = (None, "count", "time")
 
-    def __init__(self, terms: Terms) -> None:
+    def __init__(self, settings: Settings) -> None:
         import interlock
 
-        in_a_row = terms.window is None
-        by_time = terms.window == "time"
+        in_a_row = settings.window is None
+        by_time = settings.window == "time"
         config = interlock.Config(
             failure_rate_threshold=1.0 if in_a_row else RATE,
-            minimum_number_of_calls=terms.failures,
-            permitted_calls_in_half_open=terms.successes,
-            wait_duration_in_open=terms.open_secs,
+            minimum_number_of_calls=settings.failures,
+            permitted_calls_in_half_open=settings.successes,
+            wait_duration_in_open=settings.open_secs,
             window_type=interlock.WindowType.TIME_BASED if by_time else interlock.WindowType.COUNT_BASED,
-            window_size=WINDOW_SECS if by_time else min(terms.threshold, WINDOW_CALLS) if in_a_row else WINDOW_CALLS,
+            window_size=WINDOW_SECS if by_time else min(settings.threshold, WINDOW_CALLS) if in_a_row else WINDOW_CALLS,
         )
         registry = interlock.Registry(config=config)
         breaker = registry.get("quotes")
@@ -268,12 +267,12 @@ class AioBreaker(Library):
     name = "aiobreaker"
     faces = (*DECORATORS, "caller", "executor")
 
-    def __init__(self, terms: Terms) -> None:
+    def __init__(self, settings: Settings) -> None:
         import aiobreaker
 
         # No time at all means a minute.
-        open_time = max(timedelta(seconds=terms.open_secs), timedelta.resolution)
-        breaker = aiobreaker.CircuitBreaker(fail_max=terms.threshold, timeout_duration=open_time)
+        open_time = max(timedelta(seconds=settings.open_secs), timedelta.resolution)
+        breaker = aiobreaker.CircuitBreaker(fail_max=settings.threshold, timeout_duration=open_time)
         self.refusal = aiobreaker.CircuitBreakerError
         self.function = self.coroutine = self.generator = self.async_generator = breaker
         self.caller = breaker.call

@@ -1,4 +1,4 @@
-"""What a library does wrong, found by trying it. Each probe makes a breaker anew and returns a phrase, or None."""
+"""Flaws of a library, found by trying it. Each check makes a new breaker and returns a description, or None."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from typing import Any
 
 import attrs
 
-from tests.benchmarks.peers.libraries import FOR_EVER, NO_TIME, Library, Terms, drive
+from tests.benchmarks.peers.libraries import FOR_EVER, NO_TIME, Library, Settings, drive
 
 Call = Callable[[], object]
-Probe = Callable[[type[Library], str, Terms], str | None]
+FlawCheck = Callable[[type[Library], str, Settings], str | None]
 
 CROWD = 10
-"""More test calls than any of the libraries means to admit at once."""
+"""More probes than any of the libraries is meant to admit at once."""
 
 PATIENCE = 0.2
-"""For how many seconds somebody waits who should not have to wait at all."""
+"""Seconds to wait for calls that should be admitted at once."""
 
 
-def find_flaw(library: type[Library], face: str, terms: Terms, probes: tuple[Probe, ...]) -> str | None:
-    """Return what the probes find in one face of a library, or None."""
-    terms = attrs.evolve(terms, threshold=min(terms.threshold, Terms().threshold))  # it must open to be tried
-    return "; ".join(filter(None, (probe(library, face, terms) for probe in probes))) or None
+def find_flaw(library: type[Library], face: str, settings: Settings, checks: tuple[FlawCheck, ...]) -> str | None:
+    """Return the flaws that the checks find in one face of a library, or None."""
+    settings = attrs.evolve(settings, threshold=min(settings.threshold, Settings().threshold))  # one that opens
+    return "; ".join(filter(None, (check(library, face, settings) for check in checks))) or None
 
 
-def admits_after_failures(library: type[Library], face: str, terms: Terms) -> str | None:
-    """Fail as often as it takes to open the circuit, and call once more."""
+def admits_after_failures(library: type[Library], face: str, settings: Settings) -> str | None:
+    """Fail often enough to open the circuit, then call once more."""
     ran = 0
 
     def body():
@@ -39,43 +39,43 @@ def admits_after_failures(library: type[Library], face: str, terms: Terms) -> st
         ran += 1
         raise ConnectionError("no route to host")
 
-    call = protect(library(attrs.evolve(terms, open_secs=FOR_EVER)), face, body)
-    for _ in range(terms.failures + 1):
+    call = protect(library(attrs.evolve(settings, open_secs=FOR_EVER)), face, body)
+    for _ in range(settings.failures + 1):
         outcome(call)
-    return f"admits calls after {terms.failures} failures" if ran > terms.failures else None
+    return f"admits calls after {settings.failures} failures" if ran > settings.failures else None
 
 
-def replaces_exceptions(library: type[Library], face: str, terms: Terms) -> str | None:
-    """Fail as often as it takes to open the circuit, and compare what comes out with what went in."""
+def replaces_exceptions(library: type[Library], face: str, settings: Settings) -> str | None:
+    """Fail often enough to open the circuit, and compare the exception that arrives with the one that was raised."""
     error = ConnectionError("no route to host")
 
     def body():
         raise error
 
-    call = protect(library(attrs.evolve(terms, open_secs=FOR_EVER)), face, body)
-    for _ in range(terms.failures):
+    call = protect(library(attrs.evolve(settings, open_secs=FOR_EVER)), face, body)
+    for _ in range(settings.failures):
         raised = outcome(call)
         if raised is not error:
             return f"raises {type(raised).__name__} in place of the call's own exception"
     return None
 
 
-def hoards_tracebacks(library: type[Library], face: str, terms: Terms) -> str | None:
-    """Be refused ten times, and compare the length of the first traceback with that of the last."""
+def hoards_tracebacks(library: type[Library], face: str, settings: Settings) -> str | None:
+    """Get ten refusals, and compare the length of the first traceback with that of the last."""
 
     def body():
         raise ConnectionError("no route to host")
 
-    call = protect(library(attrs.evolve(terms, open_secs=FOR_EVER)), face, body)
-    for _ in range(terms.failures):
+    call = protect(library(attrs.evolve(settings, open_secs=FOR_EVER)), face, body)
+    for _ in range(settings.failures):
         outcome(call)
     lengths = [len(list(walk_tb(outcome(call).__traceback__))) for _ in range(10)]
     return "raises one exception over and over, with a traceback that grows" if lengths[-1] > lengths[0] else None
 
 
-def closes_by_late_success(library: type[Library], face: str, terms: Terms) -> str | None:
-    """Let the circuit open while a call is under way, let that call succeed, and call again."""
-    breaker = library(attrs.evolve(terms, open_secs=FOR_EVER))
+def closes_by_late_success(library: type[Library], face: str, settings: Settings) -> str | None:
+    """Open the circuit while a call is running, let that call succeed, and call again."""
+    breaker = library(attrs.evolve(settings, open_secs=FOR_EVER))
     outside = True
 
     def body():
@@ -83,7 +83,7 @@ def closes_by_late_success(library: type[Library], face: str, terms: Terms) -> s
         if not outside:
             raise ConnectionError("no route to host")
         outside = False
-        for _ in range(terms.failures):
+        for _ in range(settings.failures):
             outcome(call)
         refused.append(isinstance(outcome(call), breaker.refusal))
 
@@ -94,25 +94,25 @@ def closes_by_late_success(library: type[Library], face: str, terms: Terms) -> s
     return "a late success closes the open circuit" if refused == [True, False] else None
 
 
-def runs_one_at_a_time(library: type[Library], face: str, terms: Terms) -> str | None:
-    """Call in two threads at once, and see whether both get in."""
-    return "runs one call at a time" if inside_at_once(library(terms), face, 2) < 2 else None
+def runs_one_at_a_time(library: type[Library], face: str, settings: Settings) -> str | None:
+    """Call in two threads at once, and check that both run together."""
+    return "runs one call at a time" if inside_at_once(library(settings), face, 2) < 2 else None
 
 
-def admits_any_test_calls(library: type[Library], face: str, terms: Terms) -> str | None:
-    """Open the circuit, let its open time pass, and see how many of a crowd of test calls get in together."""
-    breaker = library(attrs.evolve(terms, open_secs=NO_TIME))
-    admitted = inside_at_once(breaker, face, CROWD, failures=terms.failures)
-    return "admits any number of test calls at once" if admitted == CROWD else None
+def admits_any_number_of_probes(library: type[Library], face: str, settings: Settings) -> str | None:
+    """Open the circuit, let its open time pass, and count how many of ten simultaneous probes are admitted."""
+    breaker = library(attrs.evolve(settings, open_secs=NO_TIME))
+    admitted = inside_at_once(breaker, face, CROWD, failures=settings.failures)
+    return "admits any number of probes at once" if admitted == CROWD else None
 
 
-def makes_none(library: type[Library], face: str, terms: Terms) -> str | None:
-    """Look for a breaker by a name that is new."""
-    return "makes no breaker for a new name" if library(terms).find("orders") is None else None
+def makes_none(library: type[Library], face: str, settings: Settings) -> str | None:
+    """Look up a breaker under a new name."""
+    return "makes no breaker for a new name" if library(settings).find("orders") is None else None
 
 
 def inside_at_once(breaker: Library, face: str, threads: int, *, failures: int = 0) -> int:
-    """Let some calls fail first; then call in many threads, and return how many calls were under way together."""
+    """Let some calls fail first; then call in many threads, and return how many calls ran at the same time."""
     inside: list[object] = []
     settled, leave = Semaphore(0), Event()
 
@@ -144,7 +144,7 @@ def inside_at_once(breaker: Library, face: str, threads: int, *, failures: int =
 
 
 def protect(breaker: Library, face: str, body: Call) -> Call:
-    """Return what makes one call of `body` through a face of the breaker."""
+    """Return a function that calls `body` once through a face of the breaker."""
     match face:
         case "function":
             return breaker.function(body)
@@ -198,7 +198,7 @@ def _protect_async(breaker: Library, face: str, body: Call) -> Callable[[], Coro
 
 
 def outcome(call: Call) -> Exception | None:
-    """Make a call and return what it raised, or None."""
+    """Make a call and return the exception it raised, or None."""
     try:
         call()
     except Exception as error:  # noqa: BLE001 - whatever it raises is the answer
