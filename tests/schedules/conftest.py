@@ -1,4 +1,4 @@
-"""Nothing here runs where the explorer does not."""
+"""Skip the schedules on Python 3.11, which interleave-test does not support."""
 
 from __future__ import annotations
 
