@@ -3,9 +3,10 @@
 CPython seldom switches threads inside a short piece of code, so thread tests would pass without any lock. This module
 traces the lines of the package, and only those:
 
-- `Interleaver` runs jobs in threads that pause at random lines, by a seed, and let the other threads go ahead.
 - `at_every_line` runs an act repeatedly, and strikes once in each run, one line later every time: with a signal, a
-    finalizer, or anything else that may happen between two lines of a thread.
+  finalizer, or anything else that may happen between two lines of a thread.
+- `Interleaver` runs jobs in threads that pause at random lines, by a seed, and let the other threads go ahead. It is
+  for long runs of many calls; `tests/schedules` tries every schedule of short ones.
 
 Coverage and debuggers trace as well, so the tracer from before is restored afterwards.
 """
