@@ -371,7 +371,7 @@ def test_blocks_may_be_left_in_other_threads_in_any_order(clock):
 
 @pytest.mark.parametrize("make", [build, half_open_breaker])
 def test_a_block_may_be_left_in_another_context(clock, make):
-    """Entering in one `contextvars` context and leaving in another neither raises nor keeps a slot [B14]."""
+    """Entering in one `contextvars` context and leaving in another neither raises nor keeps a slot [B14] [T14]."""
     breaker = make(clock, success_threshold=5)
     for error in (None, None, BoomError()):
         block = suspended(breaker)
@@ -384,7 +384,7 @@ def test_a_block_may_be_left_in_another_context(clock, make):
 
 @pytest.mark.parametrize("make", [build, half_open_breaker])
 def test_methods_may_be_called_by_hand_in_other_contexts(clock, make):
-    """Calling both methods by hand, in different contexts and threads, neither raises nor keeps a slot [B14]."""
+    """Calling both methods by hand, in different contexts and threads, neither raises nor keeps a slot [B14] [T14]."""
     breaker = make(clock, half_open_max_calls=1, success_threshold=5)
     for _ in range(3):
         in_thread(contextvars.Context().run, breaker.__enter__)

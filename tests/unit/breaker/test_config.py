@@ -157,7 +157,7 @@ def test_invalid_values_of_policies_raise(make, name, value, error):
 
 @pytest.mark.parametrize(("size", "minimum"), [(1, 2), (10, 11), (100, 101)])
 def test_minimum_calls_above_the_window_size_raise(size, minimum):
-    """A `minimum_calls` above the size of a count window raises a `ValueError` [B17]."""
+    """A `minimum_calls` above the size of a count window raises a `ValueError` [B17] [T17]."""
     with pytest.raises(ValueError, match=rf"minimum_calls must be .*{size}.*got {minimum}"):
         FailureRate(window=CountWindow(size), minimum_calls=minimum)
     FailureRate(window=CountWindow(size), minimum_calls=size)

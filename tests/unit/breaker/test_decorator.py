@@ -203,7 +203,7 @@ async def test_guarded_coroutines_run_as_tasks(clock):
 
 
 def test_create_task_takes_a_guarded_coroutine(clock):
-    """`asyncio.create_task` takes the coroutine of a decorated function [B10]."""
+    """`asyncio.create_task` takes the coroutine of a decorated function [B10] [T22]."""
     decorated = build(clock)(coroutine_function)
 
     async def main():

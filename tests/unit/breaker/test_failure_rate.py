@@ -195,7 +195,7 @@ def test_a_call_leaves_a_time_window_to_the_nanosecond(clock):
 
 
 def test_a_time_window_is_empty_after_an_idle_gap(clock):
-    """After an idle gap of any length, old calls are no longer in a time window [B17]."""
+    """After an idle gap of any length, old calls are no longer in a time window [B17] [T17]."""
     breaker = rate(clock, window=TimeWindow(10), minimum_calls=4)
     for gap in (10, 11, 3600, 86_400 * 365):
         fail(breaker, 3)

@@ -106,7 +106,7 @@ def test_a_generator_is_one_success(clock):
 
 
 def test_an_exception_of_a_generator_is_classified(clock):
-    """A failure in the middle of an iteration counts, and reaches the caller unchanged [B11]."""
+    """A failure in the middle of an iteration counts, and reaches the caller unchanged [B11] [T08]."""
     breaker = half_open_breaker(clock)
     error = BoomError()
 
@@ -148,7 +148,7 @@ def test_closed_circuit_counts_generators(clock):
 
 
 def test_break_is_neutral(clock):
-    """Leaving a loop early is neutral, and frees the slot [B11]."""
+    """Leaving a loop early is neutral, and frees the slot [B11] [T08]."""
     breaker = half_open_breaker(clock)
     for item in breaker(count_to)(5):
         assert counts(breaker) == UNDER_WAY
@@ -243,7 +243,7 @@ def guard(request, clock):
 
 
 def test_send_returns_the_next_item(guard):
-    """`send` reaches the generator, and returns the next item [B11]."""
+    """`send` reaches the generator, and returns the next item [B11] [T08]."""
     iterator = guard(echo)()
     assert next(iterator) is None
     assert [iterator.send(value) for value in ("a", None, 0)] == ["a", None, 0]
@@ -561,7 +561,7 @@ async def test_an_async_generator_is_refused_at_its_first_step(clock):
 
 @pytest.mark.anyio
 async def test_an_exception_of_an_async_generator_is_classified(clock):
-    """A failure in the middle of an iteration over an async generator counts [B11]."""
+    """A failure in the middle of an iteration over an async generator counts [B11] [T08]."""
     breaker = half_open_breaker(clock)
     with pytest.raises(BoomError):
         async for _ in breaker(afailing)():
@@ -623,7 +623,7 @@ async def test_aclose_is_neutral(clock):
 
 @pytest.mark.anyio
 async def test_async_break_is_neutral(clock):
-    """Leaving an `async for` early, with `aclosing`, is neutral and frees the slot [B11]."""
+    """Leaving an `async for` early, with `aclosing`, is neutral and frees the slot [B11] [T08]."""
     breaker = half_open_breaker(clock)
     async with contextlib.aclosing(breaker(acount_to)(5)) as iterator:
         async for item in iterator:

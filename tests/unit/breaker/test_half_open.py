@@ -186,7 +186,7 @@ def test_the_default_lease_is_the_open_time_or_thirty_seconds(clock, timeout, le
 
 
 def test_hung_probes_never_block_recovery(clock):
-    """However many probes hang, new ones are admitted after each lease, and can close the circuit [B4]."""
+    """However many probes hang, new ones are admitted after each lease, and can close the circuit [B4] [T16]."""
     breaker = due_breaker(clock, half_open_max_calls=2, probe_timeout=5, success_threshold=2)
     hung = []
     for _ in range(10):
@@ -225,7 +225,7 @@ def test_the_end_of_a_lease_is_not_an_outcome(clock, events):
 
 
 def test_a_success_after_the_lease_counts(clock):
-    """Late successes close the circuit, since a service that is slower than the lease is healthy [B4]."""
+    """Late successes close the circuit, since a service that is slower than the lease is healthy [B4] [T16]."""
     breaker = due_breaker(clock, half_open_max_calls=1, probe_timeout=5, success_threshold=3)
     for successes in range(3):
         assert breaker.status().success_count == successes

@@ -19,7 +19,7 @@ def test_an_open_circuit_refuses(clock):
 
 
 def test_every_sync_face_refuses(clock):
-    """Calls, decorated functions, generators, blocks and permits are all refused while the circuit is open [B2]."""
+    """Calls, decorated functions, generators, blocks and permits are refused while it is open [B2] [T12]."""
     breaker = open_breaker(clock)
     ran = []
 
@@ -122,7 +122,7 @@ def test_the_default_open_time_is_thirty_seconds(clock):
 
 
 def test_after_an_open_time_of_zero_the_next_call_is_a_probe(clock):
-    """With `timeout_duration=0` the very next call is a probe [B2]."""
+    """With `timeout_duration=0` the very next call is a probe [B2] [T21]."""
     breaker = open_breaker(clock, timeout_duration=0)
     assert (breaker.state, breaker.retry_after) == (CircuitState.OPEN, 0.0)
     succeed(breaker)
@@ -185,7 +185,7 @@ class JumpingClock(FakeClock):
 
 @pytest.mark.parametrize("jump", [timedelta(days=-1), timedelta(hours=-1), timedelta(hours=1), timedelta(days=365)])
 def test_the_wall_clock_does_not_move_the_open_time(jump):
-    """A wall clock that jumps neither ends the open time nor prolongs it [B2] [C1]."""
+    """A wall clock that jumps neither ends the open time nor prolongs it [B2] [C1] [T11]."""
     clock = JumpingClock()
     breaker = open_breaker(clock)
     clock.wall += jump

@@ -219,7 +219,7 @@ def test_trip_ends_the_half_open_period(clock):
 
 @pytest.mark.parametrize("make", MAKERS)
 def test_an_isolated_breaker_refuses_every_call(clock, make):
-    """An isolated breaker refuses every call, however much time passes [B16]."""
+    """An isolated breaker refuses every call, however much time passes [B16] [T20]."""
     breaker = make(clock)
     breaker.set_mode(BreakerMode.ISOLATED)
     for _ in range(3):

@@ -126,7 +126,7 @@ def test_the_first_matching_setting_classifies_an_exception(classify, error, con
     ids=["default", "record-type", "record-predicate", "success-type", "success-predicate", "record-named"],
 )
 def test_a_base_exception_is_neutral(classify, config, error):
-    """A `BaseException` that is not an `Exception` is neutral, whatever the configuration says [B6]."""
+    """A `BaseException` that is not an `Exception` is neutral, whatever the configuration says [B6] [T09]."""
     assert classify(call_that_raises(error), **config) == "neutral"
 
 

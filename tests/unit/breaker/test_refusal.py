@@ -90,7 +90,7 @@ def test_a_raised_refusal_can_be_pickled(clock):
 
 
 def test_each_refusal_is_a_new_exception(clock):
-    """Each refusal is a new exception, so its traceback does not grow with the number of refusals [B15]."""
+    """Each refusal is a new exception, so its traceback does not grow with the number of refusals [B15] [T13]."""
     breaker = open_breaker(clock)
     errors = [refused(breaker) for _ in range(50)]
     assert len({id(error) for error in errors}) == 50

@@ -80,7 +80,7 @@ def test_a_breaker_may_have_its_own_config(registry):
 
 
 def test_a_different_config_raises(registry):
-    """A configuration that differs raises a `ValueError` that shows both, and changes nothing [R1]."""
+    """A configuration that differs raises a `ValueError` that shows both, and changes nothing [R1] [T19]."""
     breaker = registry.get_or_create("api", CircuitBreakerConfig(failure_threshold=7))
     fail(breaker)
     with pytest.raises(ValueError, match="api") as caught:
