@@ -1,8 +1,8 @@
-"""Walk: run the machines against their models for as long as is asked for, and tell which rules the steps reached.
+"""Walk: compare breakers and overseers with their models for a while, and print which rules the steps reached.
 
-`python -m tests.properties --minutes 60` is a long walk. Each stretch of it has a number, which seeds what is drawn:
-`--first` begins at another, where nobody has been. A walk that reaches a clause no more that `reached.txt` lists has
-failed, as has one that finds a difference; `--write` writes down what this one has reached.
+`python -m tests.properties --minutes 60` is a long walk. It consists of stretches, whose numbers seed the random
+choices; `--first` starts at another number. A walk fails if it finds a difference, or if it does not reach a clause
+that `reached.txt` lists. `--write` writes that list.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ settings.register_profile(
 
 
 def walk(seconds: float, first: int) -> int:
-    """Walk for so long at least, and return the number of the last stretch."""
+    """Walk for at least `seconds` seconds, and return the number of the last stretch."""
     end = time.monotonic() + seconds
     for number in itertools.count(first):
         for machine in (BreakerMachine, RecoveryMachine, WindowMachine, OverseerMachine):
@@ -46,13 +46,13 @@ def walk(seconds: float, first: int) -> int:
 
 
 def main() -> int:
-    """Walk, and report; the status is 1 when a clause was lost."""
+    """Walk and report; return 1 if a clause was not reached."""
     parser = argparse.ArgumentParser(prog="python -m tests.properties", description=__doc__)
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--first", type=int, default=1)
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
-    logging.getLogger("swarmguard").disabled = True  # callbacks raise here, thousands of times
+    logging.getLogger("swarmguard").disabled = True  # the callbacks raise thousands of times
     last = walk(60 * options.minutes, options.first)
     for clause, times in sorted(clauses.items()):
         print(f"{times:12,}  {clause}")
@@ -61,7 +61,7 @@ def main() -> int:
     if options.write:
         LIST.write_text("".join(f"{clause}\n" for clause in sorted(clauses)))
     for clause in lost():
-        print(f"no longer reached: {clause}", file=sys.stderr)
+        print(f"not reached: {clause}", file=sys.stderr)
     return bool(lost())
 
 

@@ -1,4 +1,4 @@
-"""What the breaker's properties are tried with: endings of calls, configurations, and each face as a call in flight."""
+"""Strategies for the properties of breakers: endings of calls, configurations, and each face as a call in flight."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from swarmguard import (
 from tests.properties.breaker_model import SECOND, Filters, Rate, Setup
 from tests.properties.reaching import reached
 
-# --- what calls end with ----------------------------------------------------------------------------------------------
+# --- endings of calls -------------------------------------------------------------------------------------------------
 
 
 class ServiceError(Exception):
-    """A failure under every configuration here; `after` is what `retry_after` answers to it."""
+    """A failure under every configuration here; `after` is the result of `retry_after` for it."""
 
     def __init__(self, after: object = None) -> None:
         super().__init__(after)
@@ -39,7 +39,7 @@ class ServiceError(Exception):
 
 
 class OtherError(Exception):
-    """A failure under the default configuration, neutral where only `ServiceError` is recorded."""
+    """A failure under the default configuration; neutral where only `ServiceError` is recorded."""
 
 
 class IgnoredError(ServiceError):
@@ -47,12 +47,12 @@ class IgnoredError(ServiceError):
 
 
 class NotFoundError(ServiceError):
-    """A success where it is taken for one."""
+    """A success where `success_exceptions` has it."""
 
 
 @dataclass(frozen=True)
 class Reply:
-    """A returned value: `bad` is what `record_result` answers to it, or raises for None."""
+    """A returned value; `bad` is the result of `record_result` for it, which raises if it is None."""
 
     bad: bool | None = False
     after: object = None
@@ -76,7 +76,7 @@ ANSWERS: list[object] = [None, None, 0.25, 7, timedelta(seconds=45), 5000.0, "ra
 
 
 def answer_of(after: object) -> float | None:
-    """Return what an answer of `retry_after` means: an unusable one is none."""
+    """Return the seconds that a result of `retry_after` stands for, or None if it is invalid."""
     if isinstance(after, timedelta):
         after = after.total_seconds()
     return after if isinstance(after, int | float) and after >= 0 else None
@@ -84,7 +84,7 @@ def answer_of(after: object) -> float | None:
 
 @dataclass(frozen=True)
 class Ending:
-    """How a call ends: `how` is "return", "raise", "fail" (said by hand), "release" or "drop"."""
+    """The end of a call; `how` is "return", "raise", "fail" (settled by hand), "release" or "drop"."""
 
     how: str
     error: str = "service"
@@ -92,12 +92,12 @@ class Ending:
     bad: bool | None = False
 
     def make(self) -> BaseException:
-        """Make the exception, a fresh one."""
+        """Return a new exception."""
         return ServiceError(self.after) if self.error == "service" else ERRORS[self.error]()
 
     @property
     def reply(self) -> Reply:
-        """What is returned."""
+        """The returned value."""
         return Reply(self.bad, self.after if self.bad else None)
 
 
@@ -113,7 +113,7 @@ endings = st.one_of(
     st.builds(Ending, st.sampled_from(["release", "drop", "drop"])),
 )
 lengths = st.sampled_from(["no time", "no time", "no time", "almost slow", "just slow", "slow", "a window"])
-"""How long a call takes, in the terms of its configuration."""
+"""The duration of a call, relative to its configuration."""
 
 # --- configurations ---------------------------------------------------------------------------------------------------
 
@@ -125,7 +125,7 @@ shares = st.one_of(st.sampled_from([0.3, 0.5, 0.6, 1.0]), st.integers(1, 1000).m
 
 @st.composite
 def rates(draw: st.DrawFn) -> Rate:
-    """Draw a failure-rate policy, down to a window of one call."""
+    """Draw a failure-rate policy, with a window of one call or more."""
     calls = draw(st.none() | st.integers(1, 5) | st.just(30))
     least = st.integers(1, min(4, calls or 4))
     return Rate(
@@ -140,14 +140,14 @@ def rates(draw: st.DrawFn) -> Rate:
 
 @st.composite
 def setups(draw: st.DrawFn, policies: st.SearchStrategy[Rate | None] = st.none() | rates()) -> Setup:  # noqa: B008
-    """Draw a configuration, from the smallest to the default."""
+    """Draw a configuration."""
     multiplier = draw(st.sampled_from([1.0, 1.0, 0.7, 1.3, 2.0, 3.0]))
     return Setup(
         failures=draw(st.sampled_from([1, 1, 2, 3, 5])),
         rate=draw(policies),
         successes=draw(st.sampled_from([1, 1, 2, 3, 5])),
         open_seconds=draw(st.one_of(st.just(0.0), durations, durations)),
-        places=draw(st.sampled_from([1, 1, 2, 3])),
+        slots=draw(st.sampled_from([1, 1, 2, 3])),
         probe_seconds=draw(st.none() | durations),
         multiplier=multiplier,
         cap=draw(durations if multiplier >= 2 else st.none() | durations),
@@ -156,7 +156,7 @@ def setups(draw: st.DrawFn, policies: st.SearchStrategy[Rate | None] = st.none()
 
 
 class ServiceType(BaseException):
-    """Never raised: makes tuples of types out of single ones."""
+    """Never raised; it makes a tuple of a single type."""
 
 
 FILTERS = [
@@ -173,7 +173,7 @@ FILTERS = [
             "record_exceptions": (ServiceError,),
         },
     ),
-    (  # what a predicate that raises leaves undecided, the next one decides
+    (  # the next filter decides where a predicate raises
         Filters(record=(ServiceError, OtherError)),
         {
             "success_exceptions": lambda error: 1 / 0,
@@ -181,7 +181,7 @@ FILTERS = [
             "record_exceptions": lambda error: isinstance(error, ServiceError | OtherError),
         },
     ),
-    (  # no configuration makes a cancellation or an interrupt count
+    (  # no configuration counts a cancellation or an interrupt
         Filters(),
         {"record_exceptions": BaseException},
     ),
@@ -189,7 +189,7 @@ FILTERS = [
 
 
 def the_rate(rate: Rate) -> FailureRate:
-    """Build the policy that the model's stands for."""
+    """Return the policy for one of the model."""
     return FailureRate(
         threshold=rate.threshold,
         window=TimeWindow(rate.seconds) if rate.calls is None else CountWindow(rate.calls),
@@ -200,13 +200,13 @@ def the_rate(rate: Rate) -> FailureRate:
 
 
 def the_config(setup: Setup, **more: Any) -> CircuitBreakerConfig:
-    """Build the configuration that the model's stands for."""
+    """Return the configuration for one of the model."""
     return CircuitBreakerConfig(
         failure_threshold=setup.failures,
         trip=None if setup.rate is None else the_rate(setup.rate),
         success_threshold=setup.successes,
         timeout_duration=setup.open_seconds,
-        half_open_max_calls=setup.places,
+        half_open_max_calls=setup.slots,
         probe_timeout=setup.probe_seconds,
         backoff_multiplier=setup.multiplier,
         max_timeout_duration=setup.cap,
@@ -219,29 +219,29 @@ def is_bad(reply: Reply) -> bool | None:
     """Serve as `record_result`."""
     if reply.bad is None:
         reached("B7", "record_result raises")
-        raise RuntimeError("this reply cannot be judged")
+        raise RuntimeError("this reply cannot be classified")
     return reply.bad
 
 
 def wait_for(cause: object) -> Any:
     """Serve as `retry_after`."""
     after = getattr(cause, "after", None)
-    reached("B7", "retry_after answers nonsense", after == "soon")
+    reached("B7", "retry_after returns an invalid value", after == "soon")
     if after == "raise":
         reached("B7", "retry_after raises")
         raise RuntimeError("this cause has no answer")
     return after
 
 
-# --- the faces, as calls that stay in flight, driven by hand ----------------------------------------------------------
+# --- the faces, as calls in flight that are driven by hand ------------------------------------------------------------
 
 Outcome = Callable[[], Reply]
-"""What a guarded body does at its end: it returns a reply or raises."""
+"""The end of a guarded body: it returns a reply or raises."""
 
 
 @types.coroutine
 def pause() -> Generator[str, Outcome, Outcome]:
-    """Suspend a coroutine that no loop runs."""
+    """Suspend a coroutine that runs in no event loop."""
     return (yield "paused")
 
 
@@ -316,11 +316,11 @@ class ByHand:
         return self._take(step)
 
     def throw(self, error: BaseException) -> str:
-        """Raise the error inside."""
+        """Throw the error into the generator."""
         return self._take(self._stream.athrow(error))
 
     def close(self) -> None:
-        """End early."""
+        """Close the generator early."""
         with pytest.raises(StopIteration):
             self._stream.aclose().send(None)
 
@@ -331,7 +331,7 @@ class ByHand:
             return stop.value
         except StopAsyncIteration:
             raise StopIteration(Reply()) from None
-        raise AssertionError("nothing here waits")
+        raise AssertionError("the generator has suspended")
 
 
 def guarded_async_generator(breaker: CircuitBreaker) -> Any:
@@ -353,8 +353,8 @@ SUSPENDED: dict[str, Callable[[CircuitBreaker], Any]] = {
     "with acquire": nested_blocks_in_generator,
     "async with": block_in_coroutine,
 }
-JUDGES_REPLIES = {"decorated coroutine", "execute", "call", "decorated"}
-"""The faces that see what the guarded code returns."""
+CLASSIFIES_REPLIES = {"decorated coroutine", "execute", "call", "decorated"}
+"""The faces that classify the returned value."""
 
 
 def call(breaker: CircuitBreaker, outcome: Outcome) -> Reply:
@@ -394,7 +394,7 @@ ONE_STEP: dict[str, Callable[[CircuitBreaker, Outcome], Reply]] = {
 
 
 def end_permit(permit: Permit, ending: Ending, error: BaseException, *, thrown: bool) -> bool | None:
-    """Settle a permit, a thrown error through its `async with`; None where settling answers nothing."""
+    """Settle a permit, with a thrown error through `async with`; return None where settling returns nothing."""
     match ending.how:
         case "return":
             return permit.succeed()
@@ -421,7 +421,7 @@ async def leave_async_block(permit: Permit, error: BaseException) -> None:
 
 
 def end_suspended(thing: Any, ending: Ending, error: BaseException, *, thrown: bool) -> None:
-    """End a suspended call, and see that its caller gets what the guarded code gave."""
+    """End a suspended call, and check that its caller gets the result of the guarded code."""
     if ending.how == "return":
         with pytest.raises(StopIteration) as stopped:
             thing.send(lambda: ending.reply)
@@ -438,5 +438,5 @@ def end_suspended(thing: Any, ending: Ending, error: BaseException, *, thrown: b
 
 
 def raising(error: BaseException) -> Reply:
-    """Raise."""
+    """Raise the error."""
     raise error

@@ -1,7 +1,7 @@
-"""Which rules of the contract the machines' steps reach.
+"""Count which rules decide something in a walk.
 
-A model calls `reached` where a rule decides. The counts tell what a walk has tried: a walk that never fills the places
-of a half-open circuit has not tested B3, however many steps it took.
+A model calls `reached` where a rule decides. The counts show what a walk has tested: one that never fills the slots of
+a half-open circuit has not tested B3, however many steps it took.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ LIST = Path(__file__).with_name("reached.txt")
 """The clauses that every walk must reach, one a line."""
 
 clauses: Counter[str] = Counter()
-"""How often each clause was reached since the count was cleared."""
+"""The number of times that each clause was reached."""
 
 
-def reached(rule: str, clause: str, so: bool = True) -> None:
-    """Count that a rule has decided something, if it has."""
-    if so:
+def reached(rule: str, clause: str, applies: bool = True) -> None:
+    """Count that a clause of a rule has decided something, if it applies."""
+    if applies:
         clauses[f"{rule} {clause}"] += 1
 
 

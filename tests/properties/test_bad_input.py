@@ -1,4 +1,4 @@
-"""Any value of any type, for any parameter: the documented answer or the documented error, and nothing is changed."""
+"""Any value of any type for any parameter gives the documented answer or error, and changes nothing."""
 
 from __future__ import annotations
 
@@ -55,15 +55,15 @@ from swarmguard.testing import EventRecorder, FakeClock
 
 
 class OwnError(Exception):
-    """What hostile values raise when they are asked for anything."""
+    """The exception that a hostile value raises in every special method."""
 
 
 def refuse(*args: object, **kwargs: object) -> Any:
-    """Answer no question."""
+    """Raise, as every special method of a hostile value."""
     raise OwnError
 
 
-QUESTIONS = (
+SPECIAL_METHODS = (
     "repr",
     "str",
     "eq",
@@ -82,46 +82,46 @@ QUESTIONS = (
 
 
 class Hostile:
-    """Answers nothing but what it is: no comparison, no text, no truth, no number."""
+    """Raises when it is compared, converted or printed."""
 
     __hash__ = object.__hash__
 
 
-for question in QUESTIONS:
+for question in SPECIAL_METHODS:
     setattr(Hostile, f"__{question}__", refuse)
 
 
 class HostileText(str):
-    """A text that cannot be shown."""
+    """A text without a repr."""
 
     __slots__ = ()
     __repr__ = __str__ = refuse
 
 
 class HostileError(Exception):
-    """An exception that cannot be shown."""
+    """An exception without a text."""
 
     __repr__ = __str__ = refuse
 
 
 class Unhashable:
-    """Is no key."""
+    """Raise."""
 
     __hash__ = None  # type: ignore[assignment]
 
 
 class NumberLike:
-    """Says that it is a number, and is none."""
+    """Claims to be a number, and is not."""
 
     def __float__(self) -> float:
-        """Be one."""
+        """Return the class of a number."""
         return 1.0
 
     __index__ = __int__ = lambda self: 1
 
 
 class Whole(int):
-    """A whole number of a type of its own."""
+    """A subclass of `int`."""
 
 
 async def a_coroutine_function() -> None:
@@ -188,7 +188,7 @@ values = st.one_of(
 
 
 class World:
-    """One of everything, in the middle of its life, and how it looks."""
+    """One object of each kind, with some state."""
 
     def __init__(self) -> None:
         self.clock, self.events, self.bus = FakeClock(), EventRecorder(), EventBus()
@@ -202,7 +202,7 @@ class World:
         self.event = Event(topic="a.b", source="c", at=self.clock.now(), sequence=1, payload={})
 
     def look(self) -> object:
-        """Return all that can be seen of it."""
+        """Return the visible state of all objects."""
         return (
             self.overseer.get_swarm_status(),
             list(self.registry),
@@ -246,7 +246,7 @@ CONSTRUCTORS: dict[Callable[..., object], dict[str, Any]] = {
     swarmguard.httpx.http_config: {"config": ..., "clock": ...},
     swarmguard.httpx2.http_config: {"config": ..., "clock": ...},
 }
-"""Each constructor's parameters, with a good value for those that have no default."""
+"""The parameters of each constructor, with a valid value for those without a default."""
 
 METHODS: dict[str, dict[str, Any]] = {
     "breaker.trip": {"duration": ...},
@@ -280,15 +280,15 @@ METHODS: dict[str, dict[str, Any]] = {
     "clock.run_for": {"seconds": 0},
     "clock.sleep": {"seconds": 0},
 }
-"""Each method of something in the world, and its parameters likewise."""
+"""The parameters of each method of the world's objects, with values as above."""
 
 NOT_HERE = {
     *("breaker.__enter__", "breaker.__exit__", "breaker.__aenter__", "breaker.__aexit__"),
 }
-"""Methods with parameters that are tried elsewhere."""
+"""Methods that other tests cover."""
 
 ALSO_CALLED = {"fn": ["the decorated object"]}
-"""What errors call a parameter if not by its name."""
+"""Other names of parameters in messages."""
 
 BACKENDS = ("asyncio", "trio")
 ERRORS = (TypeError, ValueError, UnknownAgentError, DuplicateAgentError)
@@ -298,29 +298,29 @@ POSITIONAL_ONLY = {
 }
 PASS_ARGUMENTS_ON = {"breaker.call", "breaker.execute"}
 RUN = {("breaker.call", "fn"), ("breaker.execute", "fn"), ("overseer.supervise", "main")}
-"""What can be called is right here, and may do what it likes."""
+"""Parameters for which any callable is valid, whatever it does."""
 
 NOT_TRIED = {"args", "kwargs", "task_status"}
-"""What is passed on to `fn`, and what anyio brings along."""
+"""Parameters that are passed on to `fn` or come from anyio."""
 
 LIKE_A_DICT = {"registry.get", "registry.reset", "registry.remove", "registry.__contains__"}
-"""They look the name up, so they raise what the name's own hash or comparison raises."""
+"""Methods that look up the name, so its own hash or comparison may raise."""
 
 
 def arguments(parameters: dict[str, Any], chosen: str, value: object) -> dict[str, Any]:
-    """Return good arguments, but for the chosen one."""
+    """Return valid arguments, with `value` for the chosen parameter."""
     return {name: good for name, good in parameters.items() if good is not ...} | {chosen: value}
 
 
 def check_message(error: Exception, parameter: str) -> None:
-    """See that the error names the parameter."""
+    """Check that the error names the parameter."""
     if type(error) in (TypeError, ValueError):
         shown = parameter.removesuffix("_id")
         assert any(name in str(error) for name in (shown, *ALSO_CALLED.get(shown, ()))), error
 
 
 def construct(make: Callable[..., object], parameter: str, value: object) -> None:
-    """Make one, and see what comes of it."""
+    """Call a constructor, and check the result or the error."""
     try:
         made = make(**arguments(CONSTRUCTORS[make], parameter, value))
     except (TypeError, ValueError) as error:
@@ -330,14 +330,14 @@ def construct(make: Callable[..., object], parameter: str, value: object) -> Non
 
 
 async def begin(work: Coroutine[object, object, object]) -> None:
-    """Let an async method go as far as its first checkpoint."""
+    """Run an async method until its first checkpoint."""
     with anyio.CancelScope() as scope:
         scope.cancel()
         await work
 
 
 def ask(method: str, parameter: str, value: object, backend: str) -> None:
-    """Call one, and see what comes of it."""
+    """Call a method, and check the result or the error."""
     world = World()
     owner, _, name = method.partition(".")
     chosen = arguments(METHODS[method], parameter, value)
@@ -372,7 +372,7 @@ FEW = settings(max_examples=max(10, settings.default.max_examples // 5))
 
 @OF_CONSTRUCTORS
 def test_constructors_and_odd_values(make: Callable[..., object], parameter: str) -> None:
-    """A constructor makes a whole object or raises an error that names what was wrong [B7] [R3]."""
+    """A constructor returns an object or raises an error that names the parameter [B7] [R3]."""
     for value in ODD:
         construct(make, parameter, value)
 
@@ -381,13 +381,13 @@ def test_constructors_and_odd_values(make: Callable[..., object], parameter: str
 @FEW
 @given(value=values)
 def test_constructors_and_any_value(make: Callable[..., object], parameter: str, value: object) -> None:
-    """A constructor makes a whole object or raises an error that names what was wrong [B7] [R3]."""
+    """A constructor returns an object or raises an error that names the parameter [B7] [R3]."""
     construct(make, parameter, value)
 
 
 @OF_METHODS
 def test_methods_and_odd_values(method: str, parameter: str) -> None:
-    """A method answers, or raises what is documented and leaves everything as it was [O1] [O3] [R1] [R2] [C5] [B16]."""
+    """A method returns, or raises a documented error and changes nothing [O1] [O3] [R1] [R2] [C5] [B16]."""
     for value, backend in itertools.product(ODD, BACKENDS):
         ask(method, parameter, value, backend)
 
@@ -396,13 +396,13 @@ def test_methods_and_odd_values(method: str, parameter: str) -> None:
 @FEW
 @given(value=values, backend=st.sampled_from(BACKENDS))
 def test_methods_and_any_value(method: str, parameter: str, value: object, backend: str) -> None:
-    """A method answers, or raises what is documented and leaves everything as it was [O1] [O3] [R1] [R2] [C5] [B16]."""
+    """A method returns, or raises a documented error and changes nothing [O1] [O3] [R1] [R2] [C5] [B16]."""
     ask(method, parameter, value, backend)
 
 
 @given(data=st.data())
 def test_arguments_that_no_one_knows(data: st.DataObject) -> None:
-    """Too many arguments, or one by an unknown name, are Python's own `TypeError`, and change nothing [R1]."""
+    """Too many arguments, or an unknown one, raise Python's own `TypeError`, and change nothing [R1]."""
     world = World()
     owner, _, name = data.draw(st.sampled_from(sorted(METHODS.keys() - PASS_ARGUMENTS_ON))).partition(".")
     before = world.look()
@@ -414,7 +414,7 @@ def test_arguments_that_no_one_knows(data: st.DataObject) -> None:
 
 
 def test_a_breaker_that_was_not_made_leaves_nothing() -> None:
-    """A constructor that raises keeps no lock in the list that a fork takes [B19]."""
+    """A constructor that raises registers no lock for a fork [B19]."""
     gc.collect()
     known = len(_monitors)
     for value in ODD:
@@ -436,7 +436,7 @@ def public_methods() -> Iterator[tuple[str, list[str]]]:
 
 
 def test_nothing_is_left_out() -> None:
-    """Every constructor and method that takes something stands in the tables, with each of its parameters."""
+    """The tables have every constructor and method with a parameter, and all its parameters."""
     for make, names in CONSTRUCTORS.items():
         assert list(names) == list(inspect.signature(make).parameters)
     configs = {name for name in swarmguard.__all__ if name.endswith(("Config", "Window", "Rate", "Failures"))}

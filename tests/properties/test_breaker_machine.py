@@ -1,4 +1,4 @@
-"""The breaker against its model: random configurations, many calls in flight, time moved to and around each edge."""
+"""The breaker compared with its model: random configurations, many calls in flight, times at and around each edge."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ from swarmguard import (
 )
 from swarmguard.testing import EventRecorder, FakeClock
 from tests.properties.breaker_faces import (
+    CLASSIFIES_REPLIES,
     FILTERS,
-    JUDGES_REPLIES,
     ONE_STEP,
     SUSPENDED,
     Ending,
@@ -56,16 +56,16 @@ from tests.properties.breaker_faces import (
     the_config,
     wait_for,
 )
-from tests.properties.breaker_model import SECOND, BreakerModel, Call, Filters, Rate, Refusal, Setup, judge, to_ns
+from tests.properties.breaker_model import SECOND, BreakerModel, Call, Filters, Rate, Refusal, Setup, classify, to_ns
 from tests.properties.reaching import reached
 
 CLOSE_ENOUGH = 5e-10
-"""Half a nanosecond: what a float of seconds may be off by."""
+"""Half a nanosecond: the tolerance of a float of seconds."""
 
 
 @pytest.fixture(autouse=True, scope="module")
 def quiet() -> Iterator[None]:
-    """Keep what is logged about the callbacks that raise here, thousands of times, out of the report."""
+    """Disable the log of the callbacks that raise here, thousands of times."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(logging.getLogger("swarmguard"), "disabled", True)
         yield
@@ -73,7 +73,7 @@ def quiet() -> Iterator[None]:
 
 @dataclass(eq=False)
 class Flight:
-    """A call under way: the model's half, the real half, and the face it went through."""
+    """A call in flight: in the model, in the package, and its face."""
 
     face: str
     model: Call
@@ -81,7 +81,7 @@ class Flight:
 
 
 class BreakerMachine(RuleBasedStateMachine):
-    """Drives a breaker and its model side by side."""
+    """Drives a breaker and its model."""
 
     flying: Bundle[Flight] = Bundle("flying")
     landed: Bundle[Flight] = Bundle("landed")
@@ -90,7 +90,7 @@ class BreakerMachine(RuleBasedStateMachine):
         setup=setups(),
         filters=st.sampled_from(FILTERS),
         observed=st.sampled_from([False, False, True]),
-        judged=st.sampled_from([False, False, True]),
+        classified=st.sampled_from([False, False, True]),
         asks=st.booleans(),
         start=st.sampled_from([0.0, 1000.25, 123456.789]),
     )
@@ -99,13 +99,13 @@ class BreakerMachine(RuleBasedStateMachine):
         setup: Setup,
         filters: tuple[Filters, dict[str, Any]],
         observed: bool,
-        judged: bool,
+        classified: bool,
         asks: bool,
         start: float,
     ) -> None:
-        """Make the two, and everything that listens."""
+        """Make the breaker and its model."""
         self.filters, options = filters
-        self.judged = judged
+        self.classified = classified
         self.asks = asks
         self.now = 0
         self.draw = 0.0
@@ -113,10 +113,10 @@ class BreakerMachine(RuleBasedStateMachine):
         self.began = self.clock.now()
         self.sink = EventRecorder()
         self.seen: list[CallRecord] = []
-        self.told = 0
+        self.emitted = 0
         self.observed = observed
         self.model = BreakerModel(setup)
-        if judged:
+        if classified:
             options = {**options, "record_result": is_bad}
         if asks:
             options = {**options, "retry_after": wait_for}
@@ -136,8 +136,8 @@ class BreakerMachine(RuleBasedStateMachine):
         return self.admit_through(face)
 
     def admit_through(self, face: str) -> Any:
-        """Begin a call through a face, and return it, or nothing when it is refused."""
-        self.go_to(self.now)  # an opening since may end within the nanosecond
+        """Begin a call through a face; return it, or nothing if it is refused."""
+        self.go_to(self.now)  # an opening since then may end within the nanosecond
         model = self.model.admit(self.now)
         if isinstance(model, Refusal):
             with pytest.raises(CircuitOpenError) as refused:
@@ -155,49 +155,49 @@ class BreakerMachine(RuleBasedStateMachine):
         return thing
 
     def check_refusal(self, error: CircuitOpenError, model: Refusal) -> None:
-        """Compare what the refused caller is told."""
+        """Compare the facts of a refusal."""
         assert (error.name, error.reason, error.state) == ("service", model.reason, model.state)
         check_seconds(error.retry_after, model.retry_after)
 
     @rule(target=landed, flight=consumes(flying), ending=endings, thrown=st.booleans())
     def settle(self, flight: Flight, ending: Ending, thrown: bool) -> Flight:
-        """End a call that is in flight, in any way, and let go of it."""
+        """End a call in flight in any way."""
         return self.settle_by(flight, ending, thrown=thrown)
 
     @rule(target=landed, flight=consumes(flying))
     def settle_well(self, flight: Flight) -> Flight:
-        """End a call well."""
+        """End a call with a success."""
         return self.settle_by(flight, Ending("return"), thrown=False)
 
     @rule(target=landed, flight=consumes(flying), ending=failures)
     def settle_badly(self, flight: Flight, ending: Ending) -> Flight:
-        """End a call badly."""
+        """End a call with a failure."""
         return self.settle_by(flight, ending, thrown=False)
 
     @rule(target=landed, flight=consumes(flying), how=st.sampled_from(["release", "drop"]))
-    def let_go(self, flight: Flight, how: str) -> Flight:
-        """End a call neither way."""
+    def settle_neutrally(self, flight: Flight, how: str) -> Flight:
+        """End a call with a neutral outcome."""
         return self.settle_by(flight, Ending(how), thrown=False)
 
     @rule(
         target=landed, flight=consumes(flying), ending=endings, mode=st.sampled_from(["ISOLATED", "DISABLED", "SHADOW"])
     )
     def settle_under_a_mode(self, flight: Flight, ending: Ending, mode: str) -> Flight:
-        """Set a mode, and end a call that was admitted before."""
+        """Set a mode, and end a call that was admitted before it."""
         self.model.set_mode(BreakerMode[mode].value, self.now)
         self.breaker.set_mode(BreakerMode[mode])
         return self.settle_by(flight, ending, thrown=False)
 
     def settle_by(self, flight: Flight, ending: Ending, *, thrown: bool) -> Flight:
-        """End a call on both sides."""
+        """End a call in the breaker and in the model."""
         error = ending.make()
-        verdict, answer = self.judge(flight.face, ending, error)
+        outcome, answer = self.classify(flight.face, ending, error)
         if ending.how == "drop":
             self.model.forget(flight.model, self.now)
             flight.real = None
             return flight
         reached("B14" if "with" in flight.face else "B11" if "generator" in flight.face else "B13", flight.face)
-        expected = self.model.settle(flight.model, verdict, self.now, answer, self.draw)
+        expected = self.model.settle(flight.model, outcome, self.now, answer, self.draw)
         if flight.face == "permit":
             settled = end_permit(flight.real, ending, error, thrown=thrown)
             assert settled in (None, expected)
@@ -205,26 +205,26 @@ class BreakerMachine(RuleBasedStateMachine):
             end_suspended(flight.real, ending, error, thrown=thrown)
         return flight
 
-    def judge(self, face: str, ending: Ending, error: BaseException) -> tuple[str, float | None]:
-        """Return how the rules judge an ending, and what `retry_after` answers to it."""
-        verdict, answer = self.judge_asking(face, ending, error)
-        return verdict, answer if self.asks else None
+    def classify(self, face: str, ending: Ending, error: BaseException) -> tuple[str, float | None]:
+        """Return the outcome of an ending, and the result of `retry_after`."""
+        outcome, answer = self.classify_asking(face, ending, error)
+        return outcome, answer if self.asks else None
 
-    def judge_asking(self, face: str, ending: Ending, error: BaseException) -> tuple[str, float | None]:
-        """Do so for a configuration with a `retry_after`."""
+    def classify_asking(self, face: str, ending: Ending, error: BaseException) -> tuple[str, float | None]:
+        """Do the same for a configuration with a `retry_after`."""
         if ending.how in ("release", "drop"):
             return "neutral", None
         if ending.how == "return":
-            failed = self.judged and bool(ending.bad) and face in JUDGES_REPLIES
+            failed = self.classified and bool(ending.bad) and face in CLASSIFIES_REPLIES
             return ("failure", answer_of(ending.after)) if failed else ("success", None)
         answer = answer_of(getattr(error, "after", None))
         if ending.how == "fail" and face == "permit":
             return "failure", answer
-        return judge(error, self.filters, CircuitOpenError), answer
+        return classify(error, self.filters, CircuitOpenError), answer
 
     @rule(flight=landed, ending=endings)
     def settle_again(self, flight: Flight, ending: Ending) -> None:
-        """Settle a call twice: the second time says False, or nothing, and changes nothing."""
+        """Settle a call twice; the second time returns False or nothing, and changes nothing."""
         if flight.face == "permit" and flight.real is not None:
             assert not self.model.settle(flight.model, "success", self.now)
             match ending.how:
@@ -244,7 +244,7 @@ class BreakerMachine(RuleBasedStateMachine):
         draw=st.sampled_from([0.0, 0.25, 0.5, 0.9]),
     )
     def call(self, face: str, calls: list[tuple[Ending, str]], draw: float) -> None:
-        """Make a few calls, each begun and ended in one step; `draw` is what `random` gives from now on."""
+        """Make a few calls in one step each; `draw` is the result of `random` from now on."""
         self.draw = draw
         for ending, length in calls:
             self.call_once(ONE_STEP[face], face, ending, self.nanoseconds(length))
@@ -257,8 +257,8 @@ class BreakerMachine(RuleBasedStateMachine):
         return {"almost slow": slow - 1, "just slow": slow, "slow": slow + 1, "a window": window}.get(length, 0)
 
     def call_once(self, run: Callable[..., Reply], face: str, ending: Ending, length: int) -> None:
-        """Make one call that takes so long."""
-        self.go_to(self.now)  # an opening since may end within the nanosecond
+        """Make one call of a given duration."""
+        self.go_to(self.now)  # an opening since then may end within the nanosecond
         reached("B12" if face == "call" else "B14" if face in ("with", "exit stack") else "B10", face)
         reply, error = ending.reply, ending.make()
         model = self.model.admit(self.now)
@@ -279,13 +279,13 @@ class BreakerMachine(RuleBasedStateMachine):
                 run(self.breaker, outcome)
             assert caught.value is error
             ending = Ending("raise")
-        verdict, answer = self.judge(face, ending, error)
-        self.model.settle(model, verdict, self.now, answer, self.draw)
+        outcome, answer = self.classify(face, ending, error)
+        self.model.settle(model, outcome, self.now, answer, self.draw)
 
     # Time
 
     def go_to(self, moment: int) -> None:
-        """Move time; never into the nanosecond in which an open time ends part-way, which no float can tell."""
+        """Advance the clock, but not to a nanosecond within which an open time ends, which a float cannot express."""
         while self.model.on_a_fraction(moment):
             moment += 1
         self.clock.advance((moment - self.now) / SECOND)
@@ -293,13 +293,13 @@ class BreakerMachine(RuleBasedStateMachine):
 
     @rule(amount=st.one_of(st.integers(0, 3), st.integers(0, 200 * SECOND), st.just(3600 * SECOND)))
     def pass_time(self, amount: int) -> None:
-        """Let some time pass."""
+        """Advance the clock by some seconds."""
         self.go_to(self.now + amount)
 
     @precondition(lambda self: self.model.edges(self.now))
     @rule(data=st.data(), offset=st.sampled_from([-1, 0, 0, 0, 1]))
     def pass_time_to_an_edge(self, data: st.DataObject, offset: int) -> None:
-        """Go to a moment at which time alone changes something, or to one nanosecond before or after it."""
+        """Advance to a moment at which time alone changes the status, or one nanosecond before or after it."""
         edge = data.draw(st.sampled_from(self.model.edges(self.now)), label="edge")
         self.go_to(max(self.now, edge + offset))
 
@@ -308,21 +308,21 @@ class BreakerMachine(RuleBasedStateMachine):
         target=flying, face=st.sampled_from(["permit", "permit", *SUSPENDED]), offset=st.sampled_from([-1, 0, 0, 0, 1])
     )
     def probe(self, face: str, offset: int) -> Any:
-        """Go to the end of the open time, and begin a call."""
+        """Advance to the end of the open time, and begin a call."""
         self.go_to(max(self.now, ceil(self.model.opened_until) + offset))
         return self.admit_through(face)
 
     @precondition(lambda self: self.model.state == "HalfOpen")
     @rule(target=flying, face=st.sampled_from(["permit", "permit", "permit", *SUSPENDED]))
     def probe_again(self, face: str) -> Any:
-        """Begin one more call in half-open."""
+        """Begin one more call of a half-open circuit."""
         return self.admit_through(face)
 
     # The operator
 
     @rule()
     def reset(self) -> None:
-        """Reset."""
+        """Reset the breaker."""
         self.model.reset(self.now)
         self.breaker.reset()
 
@@ -330,7 +330,7 @@ class BreakerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.model.openings < 25)
     @rule(duration=st.one_of(st.none(), st.just(0.0), durations))
     def trip(self, duration: float | None) -> None:
-        """Open by hand."""
+        """Trip the breaker."""
         self.model.trip(self.now, duration, self.draw)
         if duration is None:
             self.breaker.trip()
@@ -339,7 +339,7 @@ class BreakerMachine(RuleBasedStateMachine):
 
     @rule(mode=st.sampled_from(["NORMAL", "NORMAL", "NORMAL", "ISOLATED", "DISABLED", "SHADOW"]))
     def set_mode(self, mode: str) -> None:
-        """Change the mode."""
+        """Set a mode."""
         chosen = BreakerMode[mode]
         self.model.set_mode(chosen.value, self.now)
         self.breaker.set_mode(chosen)
@@ -347,7 +347,7 @@ class BreakerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.model.mode != "Normal")
     @rule()
     def end_mode(self) -> None:
-        """Put things back to normal."""
+        """Set the mode back to normal."""
         self.model.set_mode("Normal", self.now)
         self.breaker.set_mode(BreakerMode.NORMAL)
 
@@ -355,35 +355,35 @@ class BreakerMachine(RuleBasedStateMachine):
 
     @invariant()
     def same(self) -> None:
-        """Compare all that can be seen, twice: reading it changes nothing."""
+        """Compare everything visible, twice, since reading changes nothing."""
         for _ in range(2):
             self.check_status()
             assert [event.topic for event in self.sink.events] == [
-                f"arb.swarm.{told.topic}" for told in self.model.told
+                f"arb.swarm.{emitted.topic}" for emitted in self.model.emitted
             ]
         for event in self.sink.events:
-            reached("C3", f"{event.topic} is told, in sequence")
-            self.told += 1
-            assert event.sequence == self.told
-        for event, told in zip(self.sink.events, self.model.told, strict=True):
+            reached("C3", f"{event.topic} is emitted, in sequence")
+            self.emitted += 1
+            assert event.sequence == self.emitted
+        for event, emitted in zip(self.sink.events, self.model.emitted, strict=True):
             assert event.source == "service"
-            assert abs(event.at - (self.began + timedelta(microseconds=told.at / 1000))) <= timedelta(microseconds=1)
+            assert abs(event.at - (self.began + timedelta(microseconds=emitted.at / 1000))) <= timedelta(microseconds=1)
             payload = dict(event.payload)
-            if "open_seconds" in told.payload:
-                check_seconds(payload.pop("open_seconds"), told.payload["open_seconds"])
+            if "open_seconds" in emitted.payload:
+                check_seconds(payload.pop("open_seconds"), emitted.payload["open_seconds"])
             assert payload == {
                 "name": "service",
-                **{key: value for key, value in told.payload.items() if key != "open_seconds"},
+                **{key: value for key, value in emitted.payload.items() if key != "open_seconds"},
             }
         self.check_records()
         self.sink.clear()
-        self.model.told.clear()
+        self.model.emitted.clear()
 
     def check_records(self) -> None:
-        """Compare what the observer was told; of a forgotten call it may hear later, but before the next one's end."""
+        """Compare the records of the observer; that of a forgotten call may come later, with the next call."""
         expected = self.model.records if self.observed else []
         for record in expected[: len(self.seen)]:
-            reached("B20", f"the observer hears of a {record.outcome}")
+            reached("B20", f"the observer receives a {record.outcome}")
         assert len(self.seen) <= len(expected)
         assert all(record.forgotten for record in expected[len(self.seen) :])
         for record, wanted in zip(self.seen, expected, strict=False):
@@ -396,7 +396,7 @@ class BreakerMachine(RuleBasedStateMachine):
         self.seen.clear()
 
     def check_status(self) -> None:
-        """Compare what reading shows."""
+        """Compare the status and the other readings."""
         status = self.breaker.status()
         assert {
             "state": status.state,
@@ -412,7 +412,7 @@ class BreakerMachine(RuleBasedStateMachine):
 
 
 def check_seconds(seconds: object, expected: object) -> None:
-    """Compare seconds with nanoseconds: nothing and none are exact, the rest is so to half a nanosecond."""
+    """Compare seconds with nanoseconds: 0 and None exactly, others to half a nanosecond."""
     if expected is None or expected == 0:
         assert seconds == expected
         return
@@ -422,36 +422,36 @@ def check_seconds(seconds: object, expected: object) -> None:
 
 
 class RecoveryMachine(BreakerMachine):
-    """Starts with an open circuit and has nothing that closes it but its own recovery: half-open, under each mode."""
+    """Starts with an open circuit that only recovery can close, to test half-open under each mode."""
 
     reset = trip = call = pass_time = None  # type: ignore[assignment]
 
     @initialize(
         setup=setups(st.none()),
-        places=st.sampled_from([1, 2, 3]),
+        slots=st.sampled_from([1, 2, 3]),
         filters=st.sampled_from(FILTERS),
         observed=st.booleans(),
-        judged=st.booleans(),
+        classified=st.booleans(),
     )
     def build(
-        self, setup: Setup, places: int, filters: tuple[Filters, dict[str, Any]], observed: bool, judged: bool
+        self, setup: Setup, slots: int, filters: tuple[Filters, dict[str, Any]], observed: bool, classified: bool
     ) -> None:
-        """Make the two, and trip them."""
-        setup = replace(setup, places=places)
-        super().build(setup=setup, filters=filters, observed=observed, judged=judged, asks=True, start=1000.25)
+        """Make the breaker and its model, and trip both."""
+        setup = replace(setup, slots=slots)
+        super().build(setup=setup, filters=filters, observed=observed, classified=classified, asks=True, start=1000.25)
         self.model.trip(self.now)
         self.breaker.trip()
 
 
 class WindowMachine(BreakerMachine):
-    """Has a failure rate and no operator: calls fill a window and time empties it, until the circuit opens."""
+    """Has a failure rate and no operator, so that calls fill a window and time empties it."""
 
     reset = trip = set_mode = end_mode = None  # type: ignore[assignment]
 
     @initialize(setup=setups(rates()), observed=st.booleans(), start=st.sampled_from([0.0, 1000.25, 123456.789]))
     def build(self, setup: Setup, observed: bool, start: float) -> None:
-        """Make the two."""
-        super().build(setup=setup, filters=FILTERS[0], observed=observed, judged=False, asks=False, start=start)
+        """Make the breaker and its model."""
+        super().build(setup=setup, filters=FILTERS[0], observed=observed, classified=False, asks=False, start=start)
 
 
 BreakerMachine.TestCase.settings = settings(max_examples=2 * settings.default.max_examples, stateful_step_count=30)
@@ -466,9 +466,9 @@ TestWindowsAgainstTheModel = WindowMachine.TestCase
 
 
 class Run:
-    """One breaker under a script of steps, and the trace of what it showed after each."""
+    """One breaker under a script of steps, and the trace of its answers and statuses."""
 
-    def __init__(self, setup: Setup, *, observed: bool, told: bool = True, asks: bool = False) -> None:
+    def __init__(self, setup: Setup, *, observed: bool, with_sink: bool = True, asks: bool = False) -> None:
         self.clock = FakeClock()
         self.sink = EventRecorder()
         self.trace: list[object] = []
@@ -477,12 +477,12 @@ class Run:
             "service",
             the_config(setup, random=lambda: 0.5, retry_after=wait_for if asks else None),
             clock=self.clock,
-            sink=self.sink if told else None,
+            sink=self.sink if with_sink else None,
             observer=(lambda record: None) if observed else None,
         )
 
     def follow(self, script: list[Callable[[Run], object]]) -> list[object]:
-        """Take every step, and return the trace."""
+        """Do every step, and return the trace."""
         for step in script:
             try:
                 answer = step(self)
@@ -543,12 +543,12 @@ def at_once(face: str, ending: Ending) -> Callable[[Run], object]:
 
 
 def wait(seconds: float) -> Callable[[Run], object]:
-    """Return the step that lets time pass."""
+    """Return the step that advances the clock."""
     return lambda run: run.clock.advance(seconds)
 
 
 def trip(seconds: float | None) -> Callable[[Run], object]:
-    """Return the step that opens the circuit by hand."""
+    """Return the step that trips the breaker."""
     return lambda run: run.breaker.trip(seconds)
 
 
@@ -574,24 +574,26 @@ steps = st.one_of(
 
 @settings(max_examples=2 * settings.default.max_examples)
 @given(setup=setups(), script=st.lists(steps, max_size=60), asks=st.booleans())
-def test_the_fast_path_is_the_slow_path(setup: Setup, script: list[Callable[[Run], object]], asks: bool) -> None:
+def test_fast_and_slow_path_have_the_same_answers(
+    setup: Setup, script: list[Callable[[Run], object]], asks: bool
+) -> None:
     """A script of calls has the same answers, statuses and events with an observer, without one, and without a sink.
 
-    An observer (or a sink's absence) may choose another way through the code, and nothing else. [B1] [B20]
+    An observer, or a missing sink, selects another path through the code. [B1] [B20]
     """
     fast, slow = Run(setup, observed=False, asks=asks), Run(setup, observed=True, asks=asks)
-    silent = Run(setup, observed=False, told=False, asks=asks)
+    silent = Run(setup, observed=False, with_sink=False, asks=asks)
     assert fast.follow(script) == slow.follow(script) == silent.follow(script)
     assert fast.sink.events == slow.sink.events
     assert [event.sequence for event in fast.sink.events] == list(range(1, len(fast.sink.events) + 1))
 
 
-# --- what the machine cannot say --------------------------------------------------------------------------------------
+# --- cases outside the machine --------------------------------------------------------------------------------------
 
 
 @given(share=st.sampled_from([0.1, 0.5, 1.0]), base=durations)
 def test_a_random_that_raises_leaves_the_open_time_within_the_jitter(share: float, base: float) -> None:
-    """A `random` that raises opens the circuit all the same, for a time within the jitter. [B7] [B18]"""
+    """If `random` raises, the circuit still opens, for a time within the jitter. [B7] [B18]"""
     breaker = CircuitBreaker(
         "service",
         CircuitBreakerConfig(timeout_duration=base, jitter=share, random=lambda: 1 / 0),
@@ -604,8 +606,8 @@ def test_a_random_that_raises_leaves_the_open_time_within_the_jitter(share: floa
 
 
 @pytest.mark.parametrize("cap", [None, 60.0])
-def test_a_long_row_of_openings_grows_past_every_float_without_harm(cap: float | None) -> None:
-    """Thousands of openings in a row still open the circuit, for the cap where there is one. [B18]"""
+def test_thousands_of_openings_do_not_overflow(cap: float | None) -> None:
+    """After thousands of consecutive openings the circuit still opens, for at most the maximum open time. [B18]"""
     config = CircuitBreakerConfig(backoff_multiplier=3.0, max_timeout_duration=cap)
     breaker = CircuitBreaker("service", config, clock=FakeClock())
     for _ in range(3000):
@@ -621,8 +623,8 @@ def test_a_long_row_of_openings_grows_past_every_float_without_harm(cap: float |
     assert breaker.retry_after == 30.0
 
 
-def test_reading_a_time_window_at_its_edge_forgets_nothing_early() -> None:
-    """A call leaves a time window at its full age, for reading and for tripping alike. [B17]"""
+def test_a_time_window_keeps_a_call_for_its_full_length() -> None:
+    """A call leaves a time window after exactly its length, for readings and for the policy. [B17]"""
     clock = FakeClock(1000.25)
     policy = FailureRate(threshold=1.0, window=TimeWindow(10.0), minimum_calls=2)
     breaker = CircuitBreaker("service", CircuitBreakerConfig(trip=policy), clock=clock)
@@ -636,8 +638,8 @@ def test_reading_a_time_window_at_its_edge_forgets_nothing_early() -> None:
 
 
 @pytest.mark.parametrize("face", ["permit", *SUSPENDED])
-def test_a_call_that_a_disabled_breaker_admitted_is_never_recorded(face: str) -> None:
-    """What a mode let through is not recorded either when it ends after the mode. [B16]"""
+def test_a_call_admitted_by_a_disabled_breaker_is_never_recorded(face: str) -> None:
+    """A call that a mode admitted is not recorded, even if it ends after the mode. [B16]"""
     run = Run(Setup(failures=1), observed=False)
     run.breaker.set_mode(BreakerMode.DISABLED)
     run.begin(face)
