@@ -1,4 +1,4 @@
-"""What all tests share: both event loops, a clock that stands still until it is moved, and a recorder of events."""
+"""Shared by all tests: both event loops, a clock that only the test advances, and a recorder of events."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
     from swarmguard.testing import EventRecorder, FakeClock
 
-# A forked child is not traced. Its lines would be lost anyway, and coverage's own lock, held by another thread at the
-# fork, would hang it. This comes before swarmguard is imported, since the package's hook would be traced first.
+# A forked child is not traced. Its coverage would be lost, and a lock of coverage that another thread holds at the fork
+# would block it. This runs before swarmguard is imported, or the package's hook would be traced first.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=functools.partial(sys.settrace, None))
 
-# HYPOTHESIS_PROFILE picks one: `local` looks at something new in every run, `ci` looks deeper and always at the same,
-# so that a red run is red again when it is repeated; `quick` is `ci` in short, for the runs that repeat the suite on
-# other versions. None has a deadline: how fast a machine is proves nothing.
+# HYPOTHESIS_PROFILE chooses one: `local` tries new examples in every run, `ci` tries more, and the same each time, so
+# that a failure can be repeated; `quick` is a short `ci`, for the runs that repeat the suite on other versions. They
+# have no deadline, since the speed of the machine is not tested.
 settings.register_profile("local", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, max_examples=300, print_blob=True)
 settings.register_profile("quick", parent=settings.get_profile("ci"), max_examples=30)
@@ -38,7 +38,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def clock() -> FakeClock:
-    """Give a clock whose time only the test moves."""
+    """Give a clock that only the test advances."""
     from swarmguard.testing import FakeClock
 
     return FakeClock()
@@ -54,12 +54,12 @@ def events() -> EventRecorder:
 
 @pytest.fixture
 def explored(record_property: Callable[[str, object], None]) -> Callable[[str, int], None]:
-    """Give a function that counts what a test went through, by kind: the summary of the run tells the sums."""
+    """Give a function that counts what a test explores, by kind; the summary of the run shows the sums."""
     return lambda kind, number: record_property(f"explored {kind}", number)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Tell what the tests of this run went through, from every worker's reports."""
+    """Print what the tests of this run have explored, from the reports of all workers."""
     sums: Counter[str] = Counter()
     for report in terminalreporter.stats.get("passed", []):
         for name, number in report.user_properties:

@@ -1,4 +1,4 @@
-"""The public face: its names, its manners, its docstrings."""
+"""The public names and their docstrings."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ PUBLIC = [
     *(pytest.param(getattr(swarmguard, name, None), id=name) for name in sorted(TOP_LEVEL)),
     *(pytest.param(getattr(swarmguard.testing, name, None), id=f"testing.{name}") for name in sorted(TESTING)),
 ]
-# The modules that `import swarmguard` may load; any other is an optional one, behind an extra or for tests.
+# The modules that `import swarmguard` may load; all others are behind an extra, or for tests.
 CORE = {"bus", "circuit", "clock", "errors", "events", "_breaker", "_common", "_overseer"}
 
 
 def public_members(cls: type) -> list[tuple[str, object]]:
-    """Return what the package's own classes among the bases of `cls` offer under public names."""
+    """Return the public members of `cls` that the package's own classes define."""
     return [
         (name, member.__func__ if isinstance(member, classmethod | staticmethod) else member)
         for base in cls.__mro__
@@ -41,24 +41,24 @@ def public_members(cls: type) -> list[tuple[str, object]]:
 
 
 def loaded_by(statement: str) -> list[str]:
-    """Return the modules that a fresh interpreter has loaded after the statement."""
+    """Return the modules that a new interpreter has loaded after the statement."""
     show = f"import sys; {statement}; print(*sys.modules)"
     return subprocess.run([sys.executable, "-c", show], capture_output=True, text=True, check=True).stdout.split()
 
 
 def test_top_level_names() -> None:
-    """The package offers the promised names and no other, and `__all__` says so."""
+    """The package offers the promised names and no others, in `__all__` too."""
     assert set(swarmguard.__all__) == TOP_LEVEL
     assert set(dir(swarmguard)) == TOP_LEVEL
     for name in TOP_LEVEL:
         getattr(swarmguard, name)
-    # pytest puts names with an `@` into the modules of its plugins' packages.
+    # pytest adds names with an `@` to the modules of plugins.
     loaded = {name: value for name, value in vars(swarmguard).items() if not name.startswith(("_", "@"))}
     modules = {name: value for name, value in loaded.items() if inspect.ismodule(value)}
     assert set(loaded) - set(modules) - {"TYPE_CHECKING"} == TOP_LEVEL
     assert all(module.__name__ == f"swarmguard.{name}" for name, module in modules.items())
     with pytest.raises(AttributeError, match="module 'swarmguard' has no attribute 'CircuitBraker'"):
-        swarmguard.CircuitBraker  # noqa: B018 - reading it is what is tested
+        swarmguard.CircuitBraker  # noqa: B018 - reading it is the test
 
 
 def test_testing_names() -> None:
@@ -67,27 +67,27 @@ def test_testing_names() -> None:
 
 
 def test_import_takes_no_optional_module() -> None:
-    """Importing the package loads the core alone: no integration, no helper for tests, nothing of a third party's."""
+    """Importing the package loads the core only: no integration, no test helper, no optional library."""
     loaded = loaded_by("from swarmguard import *")
     assert {name.split(".")[1] for name in loaded if name.startswith("swarmguard.")} <= CORE
     assert not {name.split(".")[0] for name in loaded} & {"pytest", "hypothesis", "trio", "starlette", "httpx"}
 
 
 def test_names_are_loaded_when_they_are_asked_for() -> None:
-    """The package alone loads nothing, and a breaker neither the overseer nor an event loop."""
+    """`import swarmguard` loads no module, and a breaker loads neither the overseer nor an event loop."""
     assert not [name for name in loaded_by("import swarmguard") if name.startswith("swarmguard.")]
     loaded = loaded_by("from swarmguard import CircuitBreaker, CircuitBreakerRegistry, CircuitOpenError")
     assert not [name for name in loaded if name.startswith(("swarmguard._overseer", "asyncio", "logging", "random"))]
 
 
 def test_package_is_typed() -> None:
-    """The package carries the marker by which type checkers read its annotations."""
+    """The package has the marker that makes type checkers read its annotations."""
     assert Path(swarmguard.__file__).with_name("py.typed").is_file()
 
 
 @pytest.mark.parametrize("public", PUBLIC)
 def test_every_public_object_is_documented(public: type) -> None:
-    """Every public class, and everything that it offers, has a docstring of its own."""
+    """Every public class and public member has a docstring of its own."""
     undocumented = [
         name
         for name, member in public_members(public)
@@ -99,5 +99,5 @@ def test_every_public_object_is_documented(public: type) -> None:
 
 @pytest.mark.parametrize("public", PUBLIC)
 def test_every_public_object_lives_where_it_is_imported_from(public: type) -> None:
-    """A repr, a traceback or a pickle names a module of this package that can be imported."""
+    """A repr, a traceback or a pickle names a module from which the object can be imported."""
     assert getattr(sys.modules[public.__module__], public.__qualname__) is public
