@@ -34,7 +34,8 @@ class CircuitOpenError(CircuitBreakerError):
         state: The state of the circuit.
         retry_after: The seconds until a probe may be admitted; 0.0 when one may be admitted now, None when only an
             operator can end the refusals (the breaker is isolated).
-        reason: `"open"` (the open time is not over), `"half_open"` (every slot is taken) or `"isolated"` (the mode).
+        reason: `"open"` (the open time is not over), `"half_open"` (every slot is taken, or the state changed while the
+            call began) or `"isolated"` (the mode).
     """
 
     def __init__(self, name: str, state: CircuitState, retry_after: float | None, reason: RefusalReason) -> None:
@@ -67,7 +68,7 @@ class CircuitOpenError(CircuitBreakerError):
             case "isolated":
                 return f"circuit {self.name!r} is isolated by an operator: call refused until its mode is set to NORMAL"
             case "half_open":
-                why = "is half-open and all of its probe slots are taken"
+                why = "is half-open and admits no further probe now"
             case _:
                 why = "is open"
         return f"circuit {self.name!r} {why}: call refused, try again in {self.retry_after or 0.0:.3f} s"

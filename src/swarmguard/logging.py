@@ -57,7 +57,7 @@ class LoggingSink:
         if logger is None:
             logger = logging.getLogger("swarmguard.events")
         if not callable(getattr(logger, "log", None)):
-            wrong_type("logger", "a logging.Logger or None", logger)
+            wrong_type("logger", "a logger, a logger adapter or None: an object with a log() method", logger)
         self._logger = logger
 
     def __call__(self, event: Event) -> None:

@@ -22,7 +22,7 @@ from swarmguard import (
 ID = UUID(int=7)
 ERRORS = {
     "is open: call refused, try again in 1.500 s": CircuitOpenError("api", CircuitState.OPEN, 1.5, "open"),
-    "all of its probe slots are taken": CircuitOpenError("api", CircuitState.HALF_OPEN, 2.0, "half_open"),
+    "admits no further probe now": CircuitOpenError("api", CircuitState.HALF_OPEN, 2.0, "half_open"),
     "isolated by an operator": CircuitOpenError(
         name="api", state=CircuitState.CLOSED, retry_after=None, reason="isolated"
     ),

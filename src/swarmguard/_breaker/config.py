@@ -41,8 +41,8 @@ def _check_filter(name: str, value: ExceptionFilter) -> None:
 class CircuitBreakerConfig:
     """The configuration of a breaker. Frozen, comparable, and picklable if the callables in it are.
 
-    The first four defaults come from the Rust service whose names and defaults this package keeps. Durations are
-    seconds (`int`, `float` or `timedelta`), and are stored as `float`.
+    The first four defaults are those of ArbFarm, the Rust trading service whose design this package implements.
+    Durations are seconds (`int`, `float` or `timedelta`), and are stored as `float`.
 
     Args:
         failure_threshold: The consecutive failures that open the circuit: 1 or more. Ignored if `trip` is given.

@@ -20,9 +20,9 @@ What is read without the lock, and why this is safe:
 | `closed_period`             | lock holder   | every face, `state`   | Cleared before a change can be seen and |
 |                             |               |                       | set after it: a caller that has seen    |
 |                             |               |                       | the circuit open is not admitted by it. |
-| `_machine.period`           | lock holder   | `admit`, `state`      | Complete before it is assigned, never   |
-|                             |               |                       | used again; `admit` reads it again      |
-|                             |               |                       | after it has decided.                   |
+| `_machine.period`           | lock holder   | `admit`, `state`      | Complete before it is assigned, and no  |
+|                             |               |                       | object is used twice. `admit` reads it  |
+|                             |               |                       | again after it has decided.             |
 | `_machine.mode`             | lock holder   | `admit`, `mode`       | Read between two equal readings of the  |
 |                             |               |                       | period, so it was in force during it.   |
 | `_machine.latest`           | lock holder   | `admit`               | A call whose `now` is before it takes   |
@@ -37,6 +37,10 @@ What is read without the lock, and why this is safe:
 |                             |               |                       | call is reported once.                  |
 
 Everything else in the machine is read and written under the lock. Methods that need it say so in their first line.
+
+An outcome takes this way: `settle` (or `record_success`, `record_exception`) → `_record` → `_locked_settle` →
+`machine.settle` → `ticket.record` → `counter.record`. If it would open the circuit, and the opening has a delay, the
+machine answers `NEEDS_DELAY` and changes nothing; `_record` then computes the delay without the lock and settles again.
 """
 
 from __future__ import annotations
@@ -128,6 +132,7 @@ class BreakerCore:
         self._monitor = Monitor(self._outbox)
         self._reporter = None if observer is None else CallReporter(name, observer, self._monitor, clock.monotonic)
         self._machine = BreakerMachine(config)
+        # None: an opening has a delay, which is computed when an outcome needs it.
         self._delay = NO_DELAY if config.jitter == 0 and config.retry_after is None else None
         self._jitter = jitter_source(config)
         self._slow_seconds = config.trip_policy.slow_call_duration
@@ -167,7 +172,7 @@ class BreakerCore:
         if machine.mode is NORMAL:  # a closed circuit, and an open one that is not due, need no lock
             if isinstance(period, OpenPeriod):
                 wait = period.deadline - now
-                is_due = wait <= 1.0 and reached(now, period.deadline)
+                is_due = wait <= 1.0 and reached(now, period.deadline)  # `reached` only matters near the deadline
                 if not is_due and machine.latest <= now and machine.period is period:
                     if self._reporter is not None:
                         self._reporter.report("refused", now)
@@ -259,7 +264,7 @@ class BreakerCore:
         try:
             answer, change = self._machine.admit(now)
             if change is not None:
-                self._locked_queue_event(change)
+                self._locked_complete_change(change)
             return answer
         except BaseException:
             self._choose_path_again()
@@ -270,7 +275,7 @@ class BreakerCore:
         try:
             settled, change = self._machine.settle(ticket, now, failed, slow, delay)
             if change is not None:
-                self._locked_queue_event(change)
+                self._locked_complete_change(change)
             return settled
         except BaseException:
             self._choose_path_again()
@@ -282,7 +287,7 @@ class BreakerCore:
         try:
             change = action(*args)
             if change is not None:
-                self._locked_queue_event(change)
+                self._locked_complete_change(change)
         finally:
             self._choose_path()
 
@@ -295,7 +300,7 @@ class BreakerCore:
             payload = {"name": self.name, "mode": mode.value, "previous_mode": previous.value}
             self._outbox.put("circuit.mode_changed", payload, now)
 
-    def _locked_queue_event(self, change: Change) -> None:
+    def _locked_complete_change(self, change: Change) -> None:
         """Requires the lock. Choose the path of the new period, and queue the event of the change."""
         self._choose_path()
         if self._outbox is None:
@@ -312,7 +317,7 @@ class BreakerCore:
         self._outbox.put(_TOPICS[change.state], payload, change.moment)
 
     def _choose_path(self) -> None:
-        """Requires the lock. Open the fast path if the circuit is closed and a call needs nothing but its period."""
+        """Requires the lock. Allow the fast path if the circuit is closed and a call needs nothing but its period."""
         period = self._machine.period
         needs_permit = (
             self._reporter is not None

@@ -56,15 +56,15 @@ def _guard_function(core: BreakerCore, fn: Callable[..., Any], fallback: Fallbac
         period = core.closed_period
         if period is None:
             now = core.monotonic()
-            ticket = core.admit(now)
-            if isinstance(ticket, CircuitOpenError):
+            answer = core.admit(now)
+            if isinstance(answer, CircuitOpenError):
                 if fallback is not None:
                     return fallback(*args, **kwargs)
                 try:
-                    raise ticket
+                    raise answer
                 finally:
-                    del ticket
-            return _call_with(Permit(core, ticket, now), fn, *args, **kwargs)
+                    del answer
+            return _call_with(Permit(core, answer, now), fn, *args, **kwargs)
         # fast path, copy 1 of 5: see core.py
         try:
             result = fn(*args, **kwargs)
@@ -85,16 +85,16 @@ def _guard_coroutine(core: BreakerCore, fn: Callable[..., Any], fallback: Fallba
         period = core.closed_period
         if period is None:
             now = core.monotonic()
-            ticket = core.admit(now)
-            if isinstance(ticket, CircuitOpenError):
+            answer = core.admit(now)
+            if isinstance(answer, CircuitOpenError):
                 if fallback is not None:
-                    answer = fallback(*args, **kwargs)
-                    return await answer if is_awaitable(answer) else answer
+                    result = fallback(*args, **kwargs)
+                    return await result if is_awaitable(result) else result
                 try:
-                    raise ticket
+                    raise answer
                 finally:
-                    del ticket
-            return await _execute_with(Permit(core, ticket, now), fn, *args, **kwargs)
+                    del answer
+            return await _execute_with(Permit(core, answer, now), fn, *args, **kwargs)
         # fast path, copy 2 of 5: see core.py
         try:
             result = await fn(*args, **kwargs)

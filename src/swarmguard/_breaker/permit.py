@@ -129,8 +129,8 @@ def request_permit(core: BreakerCore) -> Permit | CircuitOpenError:
     keep each other alive.
     """
     now = core.monotonic()
-    ticket = core.admit(now)
-    return ticket if isinstance(ticket, CircuitOpenError) else Permit(core, ticket, now)
+    answer = core.admit(now)
+    return answer if isinstance(answer, CircuitOpenError) else Permit(core, answer, now)
 
 
 def acquire_permit(core: BreakerCore) -> Permit:

@@ -34,8 +34,8 @@ class ConsecutiveFailures:
     """Open the circuit after a number of consecutive failures. A success sets the count to zero.
 
     Args:
-        threshold: The consecutive failures that open the circuit, 1 or more. The default of 5 comes from the Rust
-            service whose names and defaults this package keeps.
+        threshold: The consecutive failures that open the circuit, 1 or more; 5 by default, as in
+            `CircuitBreakerConfig`.
 
     Raises:
         TypeError: The threshold is not an int.

@@ -114,7 +114,7 @@ class Monitor:
         return self.put_off(action, *args) if result is SKIPPED else result
 
     def put_off(self, action: Callable[..., object], *args: object) -> Literal[NotRun.PUT_OFF]:
-        """Queue an action that `try_run` has skipped. It runs before the lock is released."""
+        """Queue an action that `try_run` has skipped, as `defer` does, and return `PUT_OFF`."""
         self._deferred.append((action, args))
         return PUT_OFF
 

@@ -60,8 +60,8 @@ class Supervision:
     """The link from an agent's record to the task that supervises it.
 
     Attributes:
-        notify: Called, under the lock, when the supervisor has to ask again whether the agent may run: a new
-            incarnation began, the agent was reset, or it was unregistered.
+        notify: Called, under the lock, when the supervisor has to ask again whether the agent may run: the agent died,
+            was restarted or reset from outside, or was unregistered.
         error: The error of the agent's last death; None if it died by silence.
     """
 
@@ -93,13 +93,14 @@ class Agent:
         supervision: The link to its supervisor; None unless the agent runs under `supervise`.
         number: Its position in the order of registration.
         registered: Whether it is registered.
-        incarnation: 1, and one more with every restart, and with every death under `supervise`.
+        incarnation: A number that only grows: by one with every restart, and with every death under `supervise`.
         health: The health that the machine last read from the other fields.
         last_beat: The moment of its last sign of life; see `freshness`, whose floor may be later.
         failures: The failures since the last success.
         failed_at: The moment of the last of them.
         stale: Whether it is missing from the queue of `freshness`: it was found silent, or is not registered.
-        down: Whether it crashed, or its restart failed.
+        down: Whether it crashed or its restart failed; under `supervise`, whether it died for any reason. A restart
+            clears it.
         error_message: The text of the last error; None if there was none since the last restart.
         restart_count: The restarts that counted against the budget at the last change; see `restarts`.
         attempt: The restart attempt that is under way; None if there is none.

@@ -32,7 +32,7 @@ class OverseerConfig:
     """How an overseer reads the health of its agents and restarts them. Frozen, comparable and picklable.
 
     Durations are in seconds, as `int`, `float` or `timedelta`, and are stored as `float`. The defaults of the first
-    five are those of the Rust service whose names this package keeps.
+    five are those of ArbFarm, the Rust trading service whose design this package implements.
 
     Args:
         heartbeat_interval_secs: The time between automatic heartbeats, and between the checks of `run` and

@@ -1,7 +1,8 @@
 """When each agent last gave a sign of life, and which agents are silent.
 
 The agents that are not stale stand in a queue, ordered by their last sign of life. A check therefore looks at the front
-of the queue only, until it meets an agent that is not silent, and a heartbeat moves one agent to the end.
+of the queue only, until it meets an agent that is not silent, and a heartbeat moves one agent to the end. One queue is
+enough because all agents have the same timeout.
 
 A sign of life of all agents at once (the swarm is resumed, the watcher was late) moves none of them. It raises the
 floor, a moment that counts as a sign of life of every agent in the queue.

@@ -12,7 +12,8 @@ which takes the worst of three readings:
 
 - *failures* since the last success: 1 or 2 are Degraded, 3 to 5 Unhealthy, 6 or more Dead;
 - *freshness*: an agent that was found silent is stale, and a stale agent is Dead;
-- *down*: an agent that has crashed, or whose restart has failed, is Dead.
+- *down*: an agent that has crashed, or whose restart has failed, is Dead. So is a supervised agent that died for any
+  reason and is not restarted yet.
 
 *How health changes.* `TRANSITIONS` lists the changes that each cause can make, and the event of each. Any other change
 is a bug and raises `IllegalTransitionError`. The table forbids:
@@ -64,7 +65,7 @@ DEAD_AT: Final = len(_BY_FAILURES)
 
 
 class Cause(StrEnum):
-    """The causes of a change of health."""
+    """The causes of a change of health. The `reason` of an event is in its `HealthEvent`."""
 
     FAILURE = "failure"
     """A failure was reported."""
@@ -468,7 +469,10 @@ class OverseerMachine:
         self._update_health(agent, Cause.SILENCE, now)
 
     def _update_health(self, agent: Agent, cause: Cause, now: float, error: ErrorReport | None = None) -> None:
-        """Read an agent's health, with all that follows from a change. The only place that sets it."""
+        """Recompute an agent's health from its record. If it died, end its incarnation; emit the event of the change.
+
+        No other method sets an agent's health.
+        """
         before, after = agent.health, _read_health(agent)
         event = event_for(cause, before, after)
         if after is not before:

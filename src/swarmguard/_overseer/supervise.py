@@ -4,6 +4,8 @@ The supervisor runs the agent's main in its own task, one incarnation after the 
 when an incarnation ends and when the next may start. The call that ends an incarnation, in any thread, notifies the
 supervisor, and a background task then cancels main. At that time the handle of the incarnation is stale already, so
 main cannot report any more, however long it takes to end.
+
+`OverseerCore.do` may return `PUT_OFF` at interpreter shutdown, which is truthy; so its answers are compared with True.
 """
 
 from __future__ import annotations
@@ -81,7 +83,7 @@ class Supervisor(Generic[T]):
     # During an incarnation
 
     async def _run_incarnation(self, incarnation: Incarnation, waker: Waker) -> bool:
-        """Run main until it has ended. Return True if the agent has ended with it."""
+        """Run main until it has ended. Return True if main returned and no incarnation follows."""
         scope = anyio.CancelScope()
         async with BackgroundTasks() as tasks:
             tasks.start(self._cancel_when_notified, waker, scope)
@@ -154,7 +156,7 @@ class Supervisor(Generic[T]):
                 case NotStarted.EXHAUSTED:
                     self._give_up()
                 case NotStarted.GONE | NotRun.PUT_OFF:  # pragma: no branch - no other answer is left
-                    return None  # put off: the interpreter exits
+                    return None
 
     async def _wait(self, waker: Waker, wait: Callable[[*Ts], Awaitable[None]], *args: *Ts) -> None:
         """Run `await wait(*args)`, but only until the supervisor is notified."""

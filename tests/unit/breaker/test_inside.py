@@ -136,7 +136,7 @@ def test_a_memory_error_during_a_change_leaves_the_readings_consistent(clock, mo
     def run_out(change):
         raise MemoryError
 
-    monkeypatch.setattr(type(breaker._core), "_locked_queue_event", lambda core, change: run_out(change))
+    monkeypatch.setattr(type(breaker._core), "_locked_complete_change", lambda core, change: run_out(change))
     with pytest.raises(MemoryError):
         breaker.acquire().fail()
     monkeypatch.undo()
