@@ -16,18 +16,18 @@ which takes the worst of three readings:
   reason and is not restarted yet.
 
 *How health changes.* `TRANSITIONS` lists the changes that each cause can make, and the event of each. Any other change
-is a bug and raises `IllegalTransitionError`. The table forbids:
+is a bug and raises `IllegalTransitionError`. The table allows no more than this:
 
-- A failure to improve health, or to skip a step. No other cause makes an agent Degraded or Unhealthy from a better
-  health.
-- Silence and crashes to lead anywhere but to Dead.
-- A heartbeat to make health worse. It says that the agent is alive, not that it works, so it may also change nothing;
-  from Dead it leads to what the remembered failures allow.
-- A success, a restart or a reset to lead anywhere but to Healthy. There are two exceptions. A reset does not make a
-  stale agent fresh. And a supervised agent that is Dead has no main that could succeed, so only a restart revives it.
+- A failure makes health worse by one step, or not at all. It never improves health, because only a success clears the
+  failures at once. No other cause makes an agent Degraded or Unhealthy from a better health.
+- Silence and a crash lead to Dead, because each of them is enough to be Dead.
+- A heartbeat never makes health worse. It says that the agent is alive, not that it works, so health may stay as it is.
+  From Dead it leads to the health of the failures that are not cleared yet.
+- A success, a restart and a reset lead to Healthy. There are two exceptions. A reset does not make a stale agent fresh.
+  And a supervised agent that is Dead has no main that could succeed, so nothing but a restart revives it.
 
-An event is emitted when health gets worse, and when it returns to Healthy: once each. A change from Dead to Unhealthy,
-say, is not announced. A restart is announced even if the agent was Healthy.
+An event is emitted each time health gets worse, and when it returns to Healthy. An improvement that stops short of
+Healthy emits none. A restart emits one even if the agent was Healthy.
 
 *Incarnations.* A restart starts the agent's next incarnation. A supervised agent's incarnation ends earlier, with its
 death: from that moment the handle of the dying main is stale, so the main cannot report any more, however long it takes
