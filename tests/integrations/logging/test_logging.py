@@ -219,7 +219,7 @@ def test_a_logger_adapter(clock, lines):
 @pytest.mark.parametrize("wrong", ["swarmguard", logging.INFO, print])
 def test_a_wrong_logger(wrong):
     """An object without a `log` method is a `TypeError`."""
-    with pytest.raises(TypeError, match=r"^logger must be a logger, a logger adapter or None: an object with a log\(\) method, got "):
+    with pytest.raises(TypeError, match=r"^logger must be a logger, .*, got "):
         LoggingSink(wrong)
 
 
