@@ -143,7 +143,7 @@ def explore(
     def model() -> None:
         with interleave_test.no_interleave():
             gc.collect()
-            monitor._registering = interleave_test.RLock()
+            monitor._registry_lock = interleave_test.RLock()
             subject, history = make(), History()
             tasks = [interleave_test.spawn(program, subject, Actor(history)) for program in programs]
         for task in tasks:
@@ -151,7 +151,7 @@ def explore(
         with interleave_test.no_interleave():
             check(history, subject.outcome())
 
-    registering = monitor._registering
+    registry_lock = monitor._registry_lock
     gc.disable()  # a collection would run finalizers at a different line each time
     gc.freeze()
     try:
@@ -166,7 +166,7 @@ def explore(
             seed=0,
         )
     finally:
-        monitor._registering = registering
+        monitor._registry_lock = registry_lock
         gc.unfreeze()
         gc.enable()
     assert result.exhausted
