@@ -59,7 +59,7 @@ class EventBus:
                 dropped.
 
         Returns:
-            The subscription: an async iterator of the events, and a context manager that closes it.
+            The subscription, which is an async iterator of the events and a context manager that closes it.
 
         Raises:
             TypeError: `topics` is not a `str`, or `buffer` is not a whole number.
