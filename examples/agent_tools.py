@@ -27,7 +27,7 @@ def report(event: Event) -> None:
 
 
 class WeatherAPI:
-    """Stands for a weather API that is down for the first two calls."""
+    """A fake weather API that is down for the first two calls."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -41,7 +41,7 @@ class WeatherAPI:
 
 
 def model(messages: list[ModelMessage], _info: AgentInfo) -> ModelResponse:
-    """Stand for the model: call the tool, then report its answer."""
+    """Stand in for the model: call the tool, then report its answer."""
     last = messages[-1].parts[-1]
     if isinstance(last, ToolReturnPart):
         return ModelResponse(parts=[TextPart(f"The forecast is: {last.content}")])

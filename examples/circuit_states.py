@@ -14,7 +14,7 @@ breaker = CircuitBreaker("weather", config, clock=clock)
 
 
 def get_forecast() -> str:
-    """Stand for a service that is down from the 12th to the 54th second."""
+    """Stand in for a service that is down from the 12th to the 54th second."""
     if 12 <= clock.monotonic() < 54:
         raise ConnectionError("the service is down")
     return "sunny"

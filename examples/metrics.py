@@ -39,7 +39,7 @@ metrics.watch(overseer)
 
 @breakers.get_or_create("weather")
 def forecast() -> str:
-    """Stand for a request to an API that is down."""
+    """Stand in for a request to an API that is down."""
     raise ConnectionError("the API does not answer")
 
 

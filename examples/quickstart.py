@@ -20,7 +20,7 @@ overseer = Overseer(sink=report)
 
 @breaker.with_fallback(lambda city: f"sunny in {city}, an hour ago")
 def forecast(city: str) -> str:
-    """Stand for a request to an API that is down."""
+    """Stand in for a request to an API that is down."""
     raise ConnectionError(f"no forecast for {city}")
 
 

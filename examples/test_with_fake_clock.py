@@ -90,7 +90,7 @@ async def test_an_agent_that_hangs_is_restarted() -> None:
 
 @pytest.mark.anyio
 async def test_host_restarts_a_dead_agent() -> None:
-    """The overseer's loop finds an agent without heartbeats, and calls the host to restart it."""
+    """The overseer's loop finds an agent without heartbeats, and calls `restart` for it."""
     clock, recorder = FakeClock(), EventRecorder()
     overseer = Overseer(clock=clock, sink=recorder)
     forecaster = overseer.register_agent("Forecaster")

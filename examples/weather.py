@@ -26,7 +26,7 @@ requests = 0
 
 
 def get_forecast(city: str) -> str:
-    """Stand for an HTTP request; the third and the fourth request fail."""
+    """Stand in for an HTTP request; the third and the fourth request fail."""
     global requests
     requests += 1
     if requests in {3, 4}:

@@ -1,1 +1,1 @@
-"""Local servers that stand for the LLM providers in `llm_failover.py`."""
+"""Local servers that stand in for the LLM providers in `llm_failover.py`."""
