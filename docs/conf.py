@@ -48,7 +48,7 @@ autodoc_typehints_format = "short"
 python_maximum_signature_line_length = 100
 python_use_unqualified_type_names = True
 napoleon_use_ivar = True
-autodoc_type_aliases = {name: name for name in ("ExceptionFilter", "JSON", "Observer", "Seconds", "Sink")}
+autodoc_type_aliases = {name: name for name in ("ExceptionFilter", "Heartbeat", "JSON", "Observer", "Seconds", "Sink")}
 # Single backticks in docstrings are code, as they are in Markdown.
 default_role = "code"
 

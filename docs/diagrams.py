@@ -292,7 +292,7 @@ def timeline() -> Picture:
 
 
 def part(picture: Picture, x: float, y: float, width: float, name: str, note: str, colour: str = "accent") -> None:
-    """Draw one object of a host."""
+    """Draw one object of a program."""
     picture.box(x, y, width, 54, f"f-{colour}-tint s-{colour} thin")
     picture.text(x + width / 2, y + 24, name, "f-ink bold")
     picture.text(x + width / 2, y + 43, note, "f-muted small")
@@ -305,11 +305,11 @@ def group(picture: Picture, x: float, y: float, width: float, height: float, nam
 
 
 def host() -> Picture:
-    """Draw who holds what in a host."""
+    """Draw how the parts fit together in a program."""
     picture = Picture(
         760,
         452,
-        "Who holds what in a host",
+        "How the parts fit together",
         "In your process, a task group runs the agents. Agents call services through breakers, which a registry holds."
         " Agents report heartbeats, successes and failures to the overseer, which restarts them. The overseer and the"
         " breakers read one clock and send events to one sink.",
