@@ -20,6 +20,9 @@ from swarmguard import (
     BreakerMode,
     CircuitOpenError,
     CircuitState,
+    CountWindow,
+    FailureRate,
+    TimeWindow,
 )
 from swarmguard.testing import EventRecorder, FakeClock
 from tests.breaker_tools import (
@@ -698,3 +701,36 @@ def test_a_block_entered_during_a_change_settles_no_other_call(error):
         assert subject.breaker.status().half_open_calls == 0
 
     assert in_thread(at_every_line, Subject, Subject.enter, Subject.overtake, check) > 3
+
+
+@pytest.mark.parametrize("window", [CountWindow(6), TimeWindow(10)], ids=repr)
+def test_an_interrupt_at_every_line_leaves_the_sums_of_a_window_right(window):
+    """Wherever an interrupt strikes while a failure is recorded, the sums of the window equal its calls [B17]."""
+
+    def make():
+        breaker = build(FakeClock(), trip=FailureRate(threshold=0.9, window=window, minimum_calls=2))
+        service = breaker(lambda: None)
+        for _ in range(3):
+            service()
+        fail(breaker)
+        for _ in range(2):
+            service()
+        return breaker
+
+    def act(breaker):
+        with contextlib.suppress(KeyboardInterrupt):
+            fail(breaker)
+
+    def strike(breaker):
+        raise KeyboardInterrupt
+
+    def sums(counter):
+        return counter._failed, counter._slow, getattr(counter, "_calls", None) if isinstance(window, TimeWindow) else 0
+
+    def check(breaker):
+        counter = breaker._core._machine.period.counter
+        found = sums(counter)
+        counter.recount()
+        assert found == sums(counter)
+
+    assert at_every_line(make, act, strike, check) > 30

@@ -11,7 +11,9 @@ On the fast path, all blocks of one closed period share one exit, since they all
 cost twice as much. On the slow path each block has its own exit.
 
 An `ExitStack` loads both methods from the class, and some code calls the two by hand. They cannot be matched like that:
-their entries wait in a list, and their exits take the latest one from it.
+their entries wait in a list, and their exits take the latest one from it. One case is left: code that only reads
+`breaker.__exit__`, and then calls `type(breaker).__enter__` and `type(breaker).__exit__` by hand, loses the outcome. A
+descriptor for `__enter__` would cover it, and would cost every block more than it is worth.
 """
 
 from __future__ import annotations

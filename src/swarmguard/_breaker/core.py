@@ -267,7 +267,7 @@ class BreakerCore:
                 self._locked_complete_change(change)
             return answer
         except BaseException:
-            self._choose_path_again()
+            self._repair()
             raise
 
     def _locked_settle(self, ticket: Ticket, now: float, failed: bool, slow: bool, delay: OpenDelay | None) -> Settled:
@@ -278,7 +278,7 @@ class BreakerCore:
                 self._locked_complete_change(change)
             return settled
         except BaseException:
-            self._choose_path_again()
+            self._repair()
             raise
 
     def _locked_apply(self, action: Callable[..., Change | None], *args: object) -> None:
@@ -327,9 +327,12 @@ class BreakerCore:
         )
         self.closed_period = period if isinstance(period, ClosedPeriod) and not needs_permit else None
 
-    def _choose_path_again(self) -> None:
-        """Requires the lock. Choose the path anew after a signal or a `MemoryError` interrupted a possible change."""
+    def _repair(self) -> None:
+        """Requires the lock. Make path and counts right after a signal or a `MemoryError` interrupted a change."""
         self.closed_period = None  # the slow path is right for every state
+        period = self._machine.period
+        if isinstance(period, ClosedPeriod):
+            period.recount()
         self._choose_path()
 
     # Without the lock

@@ -39,6 +39,10 @@ class Counter(Protocol):
         """Return the failures that count at `now`. May be called while `record` runs in the same thread."""
         ...
 
+    def recount(self) -> None:
+        """Add up the sums again, after a signal or a `MemoryError` has interrupted `record`."""
+        ...
+
 
 class ConsecutiveCounter:
     """Counts consecutive failures.
@@ -70,6 +74,9 @@ class ConsecutiveCounter:
 
     def failure_count(self, now: float) -> int:
         return self._failures
+
+    def recount(self) -> None:
+        """Do nothing: there are no sums."""
 
 
 class DeferredSuccesses:
@@ -176,6 +183,10 @@ class CountWindowCounter:
         pushed_out = max(0, len(self._calls) + len(self.deferred) - self._size)
         return sum(failed for failed, _ in islice(self._calls, pushed_out, None))
 
+    def recount(self) -> None:
+        self._failed = sum(failed for failed, _ in self._calls)
+        self._slow = sum(slow for _, slow in self._calls)
+
     def _add(self, failed: bool, slow: bool) -> None:
         if len(self._calls) == self._size:
             old_failed, old_slow = self._calls.popleft()
@@ -247,6 +258,11 @@ class TimeWindowCounter:
 
     def failure_count(self, now: float) -> int:
         return sum(bucket.failed for bucket in self._buckets if not reached(now, bucket.start + self._seconds))
+
+    def recount(self) -> None:
+        self._calls = sum(bucket.calls for bucket in self._buckets)
+        self._failed = sum(bucket.failed for bucket in self._buckets)
+        self._slow = sum(bucket.slow for bucket in self._buckets)
 
     def _drop_expired(self, now: float) -> None:
         while self._buckets and reached(now, self._buckets[0].start + self._seconds):

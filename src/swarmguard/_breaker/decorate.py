@@ -168,6 +168,7 @@ def _guard_async_generator(core: BreakerCore, fn: Callable[..., Any], fallback: 
         except StopAsyncIteration:
             call.leave(None)
         except BaseException as exc:
+            del step  # it may hold the exception, whose traceback holds this frame
             call.leave(exc)
             raise
 

@@ -127,6 +127,11 @@ class ClosedPeriod(Period):
         self.counts_successes = self.counter.counts_successes
         return Trigger.THRESHOLD if trips else None
 
+    def recount(self) -> None:
+        """Add up the counter's sums again, after an interrupt."""
+        self.counter.recount()
+        self.counts_successes = self.counter.counts_successes
+
     def release(self) -> None:
         """Do nothing: a call of a closed period holds no slot."""
 

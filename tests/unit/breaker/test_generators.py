@@ -6,6 +6,7 @@ import contextlib
 import gc
 import inspect
 import sys
+from weakref import ref
 
 import anyio
 import pytest
@@ -222,6 +223,31 @@ def test_a_dropped_generator_frees_its_slot(clock):
     del cycle
     gc.collect()
     assert counts(breaker) == NOTHING
+
+
+@pytest.mark.anyio
+async def test_an_exception_thrown_into_an_async_generator_leaves_no_cycle(clock):
+    """An exception that is thrown in and leaves the async generator is freed without the garbage collector [B11]."""
+    breaker = build(clock)
+
+    @breaker
+    async def numbers():
+        yield 1
+
+    async def throw():
+        iterator = numbers()
+        await anext(iterator)
+        try:
+            await iterator.athrow(BoomError())
+        except BoomError as exc:
+            return ref(exc)
+
+    gc.disable()
+    try:
+        thrown = await throw()
+        assert thrown() is None
+    finally:
+        gc.enable()
 
 
 # The same behaviour as without the guard
