@@ -92,7 +92,7 @@ class DeferredSuccesses:
     __slots__ = ("_moments", "allowed")
 
     def __init__(self, *, allowed: bool) -> None:
-        self.allowed = allowed
+        self.allowed: bool = allowed
         self._moments: deque[float] = deque()  # any thread appends; the counter takes them out
 
     def add(self, now: float) -> bool:
