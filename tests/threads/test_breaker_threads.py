@@ -1,7 +1,7 @@
 """Breakers under finalizers, signals and interrupts at every line of the package, and under threads.
 
-The schedules of a few threads with a few calls are in `tests/schedules`. A random run of many calls, which those cannot
-try, is here; it also runs on Python 3.11.
+The schedules of a few threads with a few calls are in `tests/schedules`. What is random here goes beyond their bound:
+long runs of many calls, and more switches between threads. It also runs on Python 3.11.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from swarmguard import (
     FailureRate,
     TimeWindow,
 )
+from swarmguard._breaker.counting import DeferredSuccesses
 from swarmguard.testing import EventRecorder, FakeClock
 from tests.breaker_tools import (
     SAFETY,
@@ -175,6 +176,28 @@ def test_events_follow_the_changes_of_state(clock, seed):
     check_transitions(events, breaker)
     assert len(events.events) > 8
     assert breaker.status().half_open_calls == 0
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_deferred_successes_are_counted_exactly(clock, seed, monkeypatch):
+    """Successes that threads defer while others record failures are counted once each [B17] [T23].
+
+    To lose one that is deferred while the queue is emptied takes three switches in the middle of a call.
+    """
+    monkeypatch.setattr(DeferredSuccesses, "LIMIT", 5)
+    policy = FailureRate(threshold=9 / 41, window=TimeWindow(10), minimum_calls=41)
+    breaker = build(clock, trip=policy)
+    service = breaker(lambda fails: boom() if fails else None)
+
+    def calls():
+        for fails in (False,) * 8 + (True, True):
+            with contextlib.suppress(BoomError):
+                service(fails)
+
+    Interleaver(seed).run([calls] * 4)
+    assert breaker.state is CircuitState.CLOSED
+    fail(breaker)  # opens only if it is the ninth failure of exactly 41 calls
+    assert breaker.state is CircuitState.OPEN
 
 
 # No lock is held while user code runs
