@@ -315,7 +315,7 @@ def test_the_bus_loses_nothing(buffer):
 
 
 def test_subscriptions_come_and_go(clock):
-    """Subscribers that come and go beside publishers disturb nobody who stays [C5]."""
+    """Subscribers that come and go do not disturb those that stay [C5]."""
     bus = EventBus()
     stays = bus.subscribe(buffer=10**6)
 
