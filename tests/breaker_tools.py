@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +21,9 @@ from swarmguard.testing import FakeClock
 
 SAFETY = 30.0
 """Seconds after which a hanging thread or task fails its test; no test depends on the value."""
+
+HAS_GIL: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
+"""Whether this Python has its global lock, so that one thread runs at a time."""
 
 
 class BoomError(Exception):

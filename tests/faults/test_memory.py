@@ -22,7 +22,17 @@ from swarmguard import (
     OverseerConfig,
 )
 from swarmguard.testing import EventRecorder, FakeClock
-from tests.breaker_tools import BoomError, build, due_breaker, fail, half_open_breaker, in_thread, open_breaker, succeed
+from tests.breaker_tools import (
+    HAS_GIL,
+    BoomError,
+    build,
+    due_breaker,
+    fail,
+    half_open_breaker,
+    in_thread,
+    open_breaker,
+    succeed,
+)
 from tests.faults.harness import check_counts, check_numbers, take_round
 from tests.threads.interleave import PACKAGE, at_every_line
 
@@ -149,6 +159,7 @@ class Scene:
             return [event.topic for event in mail.drain()]
 
 
+@pytest.mark.skipif(not HAS_GIL, reason="a collection goes through the whole heap there: the test takes a minute")
 def test_garbage_collection_at_every_line_changes_nothing():
     """Permits, generators, blocks and subscriptions that are collected at every line change nothing [B13] [B9] [C6]."""
     calm, littered = Scene(), Scene()

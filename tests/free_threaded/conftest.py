@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
+
+from tests.breaker_tools import HAS_GIL
 
 
 @pytest.fixture(autouse=True)
 def free_threaded() -> None:
     """Skip the test where threads do not run in parallel."""
-    if getattr(sys, "_is_gil_enabled", lambda: True)():
+    if HAS_GIL:
         pytest.skip("this Python has a GIL")

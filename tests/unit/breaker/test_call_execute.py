@@ -7,6 +7,7 @@ import functools
 import gc
 import inspect
 import re
+import sys
 import types
 import warnings
 from contextlib import contextmanager
@@ -15,7 +16,17 @@ import anyio
 import pytest
 
 from swarmguard import CircuitOpenError, CircuitState
-from tests.breaker_tools import BoomError, boom, build, due_breaker, fail, half_open_breaker, open_breaker, succeed
+from tests.breaker_tools import (
+    HAS_GIL,
+    BoomError,
+    boom,
+    build,
+    due_breaker,
+    fail,
+    half_open_breaker,
+    open_breaker,
+    succeed,
+)
 
 
 async def coroutine_function(*args, **kwargs):
@@ -448,6 +459,7 @@ def test_iterators_are_results_like_any_other(clock):
     assert list(breaker.call(iter, [1, 2])) == [1, 2]
 
 
+@pytest.mark.skipif(not HAS_GIL and sys.version_info < (3, 14), reason="this Python never frees a class")
 def test_the_types_of_results_are_not_kept_alive(clock):
     """The breaker does not keep the types of results alive [B12]."""
     breaker = build(clock)
