@@ -214,7 +214,7 @@ NESTED = "the body must be JSON, got one that is nested too deeply"
         (b"", "the body must be JSON: "),
         (b"{", "the body must be JSON: "),
         (b"\xff\xfe\xfd", "the body must be JSON: "),
-        (b'{"agent_id": NaN}', "the body must be JSON: NaN is no JSON"),
+        (b'{"agent_id": NaN}', "the body must be JSON: NaN is not JSON"),
         (b"[" * 60_000, NESTED if sys.version_info < (3, 14) else (NESTED, "the body must be JSON: ")),
         (b"[]", "the body must be a JSON object, got []"),
         (b'"text"', 'the body must be a JSON object, got "text"'),
