@@ -204,7 +204,7 @@ def test_resetting_all(client: httpx2.Client, registry: CircuitBreakerRegistry) 
 
 # Errors
 
-NESTED = "the body must be JSON, got one that is nested too deeply"
+NESTED = "the body must be JSON, got a value that is nested too deeply"
 """Since Python 3.14, as deep as `json` gets depends on the thread's stack: it may also see that the body is cut off."""
 
 
