@@ -604,3 +604,36 @@ def test_consecutive_failures_open_at_their_threshold(clock, threshold):
 def test_consecutive_failures_are_five_by_default():
     """`ConsecutiveFailures()` opens at the fifth consecutive failure [B17]."""
     assert ConsecutiveFailures() == ConsecutiveFailures(5) == ConsecutiveFailures(threshold=5)
+
+
+# Interrupts
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        ConsecutiveFailures(9),
+        FailureRate(threshold=0.9, window=CountWindow(6)),
+        FailureRate(threshold=0.9, window=TimeWindow(10)),
+    ],
+    ids=lambda policy: type(getattr(policy, "window", policy)).__name__,
+)
+def test_an_interrupt_leaves_the_count_right(clock, policy, monkeypatch):
+    """An interrupt that leaves the sums of a counter wrong is repaired: the count is that of the calls [B1] [B17]."""
+    breaker = build(clock, trip=policy)
+    breaker(lambda: None)()
+    fail(breaker, 2)
+    counter = breaker._core.closed_period.counter
+
+    def interrupted(self, failed, slow, now):
+        if isinstance(policy, FailureRate):
+            self._failed = self._slow = 7
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(type(counter), "record", interrupted)
+        fail(breaker)
+    if isinstance(policy, FailureRate):
+        assert (counter._failed, counter._slow) == (2, 0)
+    assert breaker.status().failure_count == 2
+    assert breaker._core.closed_period is not None
