@@ -122,7 +122,6 @@ class ClosedPeriod(Period):
 
     def record(self, failed: bool, slow: bool, now: float) -> Trigger | None:
         """Count the outcome of a call; return the trigger, and change nothing, if it trips the policy."""
-        self.counts_successes = True  # correct even if an interrupt ends the next line half-way
         trips = self.counter.record(failed, slow, now)
         self.counts_successes = self.counter.counts_successes
         return Trigger.THRESHOLD if trips else None
