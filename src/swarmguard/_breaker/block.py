@@ -105,7 +105,10 @@ def _forget(exit_: OwnExit | SharedExit) -> bool:
 
 
 class _Exit:
-    """The descriptor behind `__exit__`."""
+    """The descriptor behind `__exit__`.
+
+    `__aexit__` has one of its own: one class that looks the method up by name costs `with` 2.75 x nullcontext, not 2.4.
+    """
 
     def __get__(self, guard: BlockGuard | None, owner: type[BlockGuard]) -> Any:
         if guard is None:
